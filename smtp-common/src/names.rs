@@ -1,0 +1,119 @@
+//! Names and numbers both sides must agree on.
+
+/// Raised with every change of a map's key, value or meaning. An agent adopts pins of its own version only.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// First word of the pinned `META` map: "smtp" in ASCII.
+pub const MAGIC: u32 = 0x736d_7470;
+
+/// What the pinned `META` map says about the pins beside it.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Meta {
+    pub magic: u32,
+    pub layout: u32,
+}
+
+const _: () = assert!(size_of::<Meta>() == 8);
+crate::pod!(Meta);
+
+/// Maps, by their names in the object file and in the pin directory.
+pub mod map {
+    pub const META: &str = "META";
+    /// Which generation is in force: one `u32`.
+    pub const ACTIVE: &str = "ACTIVE";
+    /// One bit per generation and port.
+    pub const PORTS: &str = "PORTS";
+    pub const POLICY: &str = "POLICY";
+    pub const RULES: &str = "RULES";
+    pub const SUBUIDS: &str = "SUBUIDS";
+    pub const LOCAL: &str = "LOCAL";
+    pub const WINDOWS: &str = "WINDOWS";
+    pub const COUNTERS: &str = "COUNTERS";
+    pub const ACCOUNTS: &str = "ACCOUNTS";
+    pub const NAMESPACES: &str = "NAMESPACES";
+    pub const NAMES: &str = "NAMES";
+    pub const LOSSES: &str = "LOSSES";
+    pub const EVENTS: &str = "EVENTS";
+
+    /// All that are pinned.
+    pub const ALL: [&str; 14] = [
+        META, ACTIVE, PORTS, POLICY, RULES, SUBUIDS, LOCAL, WINDOWS, COUNTERS, ACCOUNTS, NAMESPACES, NAMES, LOSSES,
+        EVENTS,
+    ];
+}
+
+/// Programs, by their names in the object file.
+pub mod program {
+    pub const CONNECT4: &str = "connect4";
+    pub const CONNECT6: &str = "connect6";
+    pub const ALL: [&str; 2] = [CONNECT4, CONNECT6];
+}
+
+/// Constants of the host that the agent writes into the probe before loading it.
+pub mod global {
+    /// Offset of `flags` in `struct task_struct`.
+    pub const TASK_FLAGS: &str = "TASK_FLAGS";
+    /// Offset of `thread_pid` in `struct task_struct`.
+    pub const TASK_THREAD_PID: &str = "TASK_THREAD_PID";
+    /// Offset of `level` in `struct pid`.
+    pub const PID_LEVEL: &str = "PID_LEVEL";
+    /// cgroup v2 id of the hierarchy's root: a task there is in no cgroup worth naming.
+    pub const ROOT_CGROUP: &str = "ROOT_CGROUP";
+    /// 1 where the kernel has `bpf_set_retval` (5.18).
+    pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";
+}
+
+/// Words of 32 ports each in a value of `PORTS`.
+pub const PORT_WORDS: usize = 65_536 / 32;
+
+/// A set of ports, one bit each.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PortSet(pub [u32; PORT_WORDS]);
+
+const _: () = assert!(size_of::<PortSet>() == 8192);
+crate::pod!(PortSet);
+
+impl PortSet {
+    pub const EMPTY: Self = Self([0; PORT_WORDS]);
+
+    pub fn insert(&mut self, port: u16) {
+        self.0[(port >> 5) as usize] |= 1 << (port & 31);
+    }
+
+    #[inline(always)]
+    pub fn contains(&self, port: u16) -> bool {
+        // The mask says nothing new to Rust, and the bound to the verifier.
+        self.0[(port >> 5) as usize & (PORT_WORDS - 1)] >> (port & 31) & 1 == 1
+    }
+
+    /// Every port in the set, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        (0..=u16::MAX).filter(|&port| self.contains(port))
+    }
+}
+
+/// Longest name of a container account, in bytes.
+pub const NAME_LEN: usize = 96;
+
+/// Name of a container account as the agent found it, padded with NUL.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Name(pub [u8; NAME_LEN]);
+
+crate::pod!(Name);
+
+/// Room in the maps, in entries. All but the ring take memory only for what is in use.
+pub mod capacity {
+    pub const RULES: usize = 262_144;
+    pub const SUBUIDS: usize = 131_072;
+    pub const LOCAL: usize = 8_192;
+    pub const WINDOWS: usize = 262_144;
+    pub const COUNTERS: usize = 524_288;
+    pub const ACCOUNTS: usize = 131_072;
+    pub const NAMESPACES: usize = 32_768;
+    pub const NAMES: usize = 32_768;
+    /// Bytes; a power of two.
+    pub const EVENTS: usize = 1 << 20;
+}

@@ -1,0 +1,293 @@
+//! What the policy says, in the form the kernel reads.
+
+use crate::{
+    connection::{Account, Attempt, kind},
+    pod,
+    window::{Span, UNLIMITED},
+};
+
+/// Generations of policy that exist side by side: one in force, one being written.
+pub const GENERATIONS: u32 = 2;
+
+/// What a rule does. Values of [`Rule::action`].
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// No limits apply; counted, and charged to the host's budget.
+    Exempt = 1,
+    /// Refused everywhere, the local MTA included.
+    Deny = 2,
+    /// Limited by the numbers in the rule.
+    Limited = 3,
+    /// May submit to the local MTA but not connect out: `plan = "deny"`.
+    Closed = 4,
+}
+
+/// Which line of the policy a rule came from. Values of [`Rule::origin`].
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    Default = 0,
+    AllowUser = 1,
+    AllowGroup = 2,
+    DenyUser = 3,
+    RuleUser = 4,
+    RuleGroup = 5,
+    Containers = 6,
+    KernelThreads = 7,
+}
+
+/// What happens between the limit and the soft ceiling. Values of [`Rule::on_soft`].
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnSoft {
+    /// ECONNREFUSED: a queueing client tries again later.
+    Defer = 0,
+    /// To the local MTA, which queues.
+    Redirect = 1,
+}
+
+/// One limit with its soft band.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Limit {
+    /// Connections admitted in any stretch of the span; [`UNLIMITED`] for none.
+    pub limit: u32,
+    /// Further attempts per span that are put off instead of refused.
+    pub band: u32,
+}
+
+const _: () = assert!(size_of::<Limit>() == 8);
+
+impl Limit {
+    pub const NONE: Self = Self { limit: UNLIMITED, band: 0 };
+
+    /// A limit whose soft ceiling is `soft_percent` of it, rounded up: 100 at 125 % has a band of 25.
+    pub const fn with_soft_percent(limit: u32, soft_percent: u32) -> Self {
+        let over = soft_percent.saturating_sub(100) as u64;
+        let band = (limit as u64 * over).div_ceil(100);
+        Self { limit, band: if band > UNLIMITED as u64 - 1 { UNLIMITED - 1 } else { band as u32 } }
+    }
+
+    #[inline(always)]
+    pub const fn is_set(&self) -> bool {
+        self.limit != UNLIMITED
+    }
+}
+
+/// What applies to one account.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Rule {
+    /// An [`Action`].
+    pub action: u8,
+    /// An [`Origin`].
+    pub origin: u8,
+    /// An [`OnSoft`].
+    pub on_soft: u8,
+    pub _pad: u8,
+    /// Index of the plan in the agent's list, for showing its name; `u32::MAX` when there is none.
+    pub plan: u32,
+    pub hour: Limit,
+    pub day: Limit,
+}
+
+const _: () = assert!(size_of::<Rule>() == 24);
+pod!(Rule);
+
+impl Rule {
+    #[inline(always)]
+    pub const fn of(action: Action, origin: Origin) -> Self {
+        Self {
+            action: action as u8,
+            origin: origin as u8,
+            on_soft: OnSoft::Defer as u8,
+            _pad: 0,
+            plan: u32::MAX,
+            hour: Limit::NONE,
+            day: Limit::NONE,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn limit(&self, span: Span) -> Limit {
+        match span {
+            Span::Hour => self.hour,
+            Span::Day => self.day,
+        }
+    }
+}
+
+/// Key of an account's own rule in one generation.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RuleKey {
+    pub generation: u32,
+    pub _pad: u32,
+    pub account: Account,
+}
+
+const _: () = assert!(size_of::<RuleKey>() == 24);
+pod!(RuleKey);
+
+impl RuleKey {
+    #[inline(always)]
+    pub const fn new(generation: u32, account: Account) -> Self {
+        Self { generation, _pad: 0, account }
+    }
+}
+
+/// Data of a subordinate uid's key in the longest-prefix trie: generation and uid, both big-endian so
+/// that a prefix is a prefix.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SubuidKey {
+    pub generation: u32,
+    pub uid: u32,
+}
+
+const _: () = assert!(size_of::<SubuidKey>() == 8);
+pod!(SubuidKey);
+
+impl SubuidKey {
+    /// Bits of a key that names one uid.
+    pub const BITS: u32 = 64;
+
+    #[inline(always)]
+    pub const fn new(generation: u32, uid: u32) -> Self {
+        Self { generation: generation.to_be(), uid: uid.to_be() }
+    }
+}
+
+/// Everything of one generation that is not per account.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Counts reloads, from 1; 0 while nothing has been loaded.
+    pub serial: u64,
+    /// 1: verdicts are applied. 0: they are only counted.
+    pub enforce: u32,
+    /// 1: the host's budget refuses exempt accounts too.
+    pub strict: u32,
+    pub host_hour: u32,
+    pub host_day: u32,
+    /// Lowest and highest subordinate uid: uids outside need no look-up. Lowest above highest for none.
+    pub subuid_first: u32,
+    pub subuid_last: u32,
+    /// Events per account and second that reach the ring buffer, for stopped and for passed attempts each.
+    pub event_budget: u32,
+    pub _pad: u32,
+    pub default: Rule,
+    pub containers: Rule,
+    pub kernel_threads: Rule,
+}
+
+const _: () = assert!(size_of::<Policy>() == 112);
+pod!(Policy);
+
+impl Policy {
+    /// Lets everything pass uncounted: what stands before the first policy is written.
+    pub const fn open() -> Self {
+        let rule = Rule::of(Action::Limited, Origin::Default);
+        Self {
+            serial: 0,
+            enforce: 0,
+            strict: 0,
+            host_hour: UNLIMITED,
+            host_day: UNLIMITED,
+            subuid_first: 1,
+            subuid_last: 0,
+            event_budget: 0,
+            _pad: 0,
+            default: rule,
+            containers: rule,
+            kernel_threads: rule,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn host_limit(&self, span: Span) -> u32 {
+        match span {
+            Span::Hour => self.host_hour,
+            Span::Day => self.host_day,
+        }
+    }
+}
+
+/// Where the rules of single accounts are found.
+pub trait Rules {
+    /// The rule of this very account in the generation in force, if it has one.
+    fn rule(&self, account: Account) -> Option<Rule>;
+}
+
+/// Which rule an attempt meets: its account's own, else the one for its kind of account.
+///
+/// Names belong to the host. A container's account is never a name in `[allow]`; the host's own user who
+/// only stepped into another network namespace stays denied when `[deny]` names him.
+#[inline(always)]
+pub fn select<R: Rules>(policy: &Policy, rules: &R, attempt: &Attempt) -> Rule {
+    match attempt.account.kind {
+        kind::USER => match rules.rule(attempt.account) {
+            Some(rule) => rule,
+            None => policy.default,
+        },
+        kind::KERNEL => policy.kernel_threads,
+        _ => {
+            if let Some(uid) = attempt.host_uid
+                && let Some(rule) = rules.rule(Account::user(uid))
+                && rule.action == Action::Deny as u8
+            {
+                return rule;
+            }
+            policy.containers
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Route;
+
+    #[test]
+    fn a_soft_band_rounds_up_and_never_overflows() {
+        assert_eq!(Limit::with_soft_percent(100, 125), Limit { limit: 100, band: 25 });
+        assert_eq!(Limit::with_soft_percent(1, 125).band, 1);
+        assert_eq!(Limit::with_soft_percent(0, 125).band, 0);
+        assert_eq!(Limit::with_soft_percent(100, 100).band, 0);
+        assert_eq!(Limit::with_soft_percent(100, 90).band, 0);
+        assert!(Limit::with_soft_percent(u32::MAX - 1, u32::MAX).band < u32::MAX);
+    }
+
+    struct Table(&'static [(Account, Rule)]);
+
+    impl Rules for Table {
+        fn rule(&self, account: Account) -> Option<Rule> {
+            self.0.iter().find(|(a, _)| *a == account).map(|(_, r)| *r)
+        }
+    }
+
+    const ROOT_EXEMPT: (Account, Rule) = (Account::user(0), Rule::of(Action::Exempt, Origin::AllowUser));
+    const NOBODY_DENIED: (Account, Rule) = (Account::user(65534), Rule::of(Action::Deny, Origin::DenyUser));
+
+    fn origin(account: Account, host_uid: Option<u32>) -> u8 {
+        let policy = Policy {
+            containers: Rule::of(Action::Limited, Origin::Containers),
+            kernel_threads: Rule::of(Action::Limited, Origin::KernelThreads),
+            ..Policy::open()
+        };
+        let attempt = Attempt { account, route: Route::Remote, host_uid };
+        select(&policy, &Table(&[ROOT_EXEMPT, NOBODY_DENIED]), &attempt).origin
+    }
+
+    #[test]
+    fn names_belong_to_the_host() {
+        assert_eq!(origin(Account::user(0), None), Origin::AllowUser as u8);
+        assert_eq!(origin(Account::user(1000), None), Origin::Default as u8);
+        assert_eq!(origin(Account::KERNEL, None), Origin::KernelThreads as u8);
+        let container = Account::new(kind::NETNS, 7);
+        assert_eq!(origin(container, None), Origin::Containers as u8);
+        assert_eq!(origin(container, Some(0)), Origin::Containers as u8, "never exempt by name");
+        assert_eq!(origin(container, Some(65534)), Origin::DenyUser as u8, "a denied host user stays denied");
+    }
+}
