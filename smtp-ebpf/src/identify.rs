@@ -1,0 +1,133 @@
+//! Who connects: the account and what the event says of the task.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+        bpf_get_netns_cookie, bpf_probe_read_kernel,
+    },
+    maps::lpm_trie::Key,
+    programs::SockAddrContext,
+};
+use smtp_common::{
+    connection::{Account, kind},
+    counter::Loss,
+    event::flag,
+    rule::{Policy, SubuidKey},
+};
+
+use crate::{
+    emit::lost,
+    maps::{NAMESPACES, PID_LEVEL, ROOT_CGROUP, SUBUIDS, TASK_FLAGS, TASK_THREAD_PID},
+};
+
+/// `PF_KTHREAD` of include/linux/sched.h.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// The task that connects, in the host's numbering.
+pub(crate) struct Task {
+    pub(crate) account: Account,
+    pub(crate) host_uid: Option<u32>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) pid_tgid: u64,
+    pub(crate) cgroup: u64,
+    pub(crate) netns: u64,
+    pub(crate) flags: u16,
+}
+
+#[inline(always)]
+pub(crate) fn identify(ctx: &SockAddrContext, policy: &Policy, generation: u32) -> Task {
+    let uid_gid = bpf_get_current_uid_gid();
+    let uid = uid_gid as u32;
+    // SAFETY: the context is the program's own; a null context asks for the initial namespace's cookie
+    // (`bpf_get_netns_cookie_sock_addr`, net/core/filter.c).
+    let (netns, initial) = unsafe { (bpf_get_netns_cookie(ctx.as_ptr()), bpf_get_netns_cookie(core::ptr::null_mut())) };
+    // SAFETY: plain helper calls on the current task.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    let mut task = Task {
+        account: Account::user(uid),
+        host_uid: None,
+        uid,
+        gid: (uid_gid >> 32) as u32,
+        pid_tgid: bpf_get_current_pid_tgid(),
+        cgroup,
+        netns,
+        flags: 0,
+    };
+    // Kernel threads carry the initial credentials, so nobody else needs the two reads.
+    if uid == 0 && is_kernel_thread() {
+        task.flags |= flag::KERNEL_THREAD;
+        task.account = Account::KERNEL;
+    }
+    if netns != initial {
+        task.flags |= flag::FOREIGN_NETNS;
+        task.account = container(netns, cgroup);
+        if in_host_pid_namespace() {
+            task.flags |= flag::HOST_PIDNS;
+            task.host_uid = Some(owner(policy, generation, uid).unwrap_or(uid));
+        }
+    } else if let Some(owner) = owner(policy, generation, uid) {
+        task.flags |= flag::SUBORDINATE;
+        task.account = Account::user(owner);
+    }
+    task
+}
+
+/// The user a subordinate uid belongs to (/etc/subuid), if it is one.
+#[inline(always)]
+fn owner(policy: &Policy, generation: u32, uid: u32) -> Option<u32> {
+    if uid < policy.subuid_first || uid > policy.subuid_last {
+        return None;
+    }
+    SUBUIDS.get(&Key::new(SubuidKey::BITS, SubuidKey::new(generation, uid))).copied()
+}
+
+/// The account a foreign network namespace is charged to: settled by its first connection, so that
+/// cgroups made inside the container later are no second purse.
+#[inline(always)]
+fn container(netns: u64, cgroup: u64) -> Account {
+    // SAFETY: entries are never removed while a program runs on behalf of their namespace.
+    if let Some(account) = unsafe { NAMESPACES.get(netns) } {
+        return *account;
+    }
+    let account = if cgroup == ROOT_CGROUP.load() {
+        Account::new(kind::NETNS, netns)
+    } else {
+        Account::new(kind::CGROUP, cgroup)
+    };
+    const BPF_NOEXIST: u64 = 1;
+    let _ = NAMESPACES.insert(netns, account, BPF_NOEXIST);
+    // Whoever was first has settled it; nobody there means the map is full.
+    // SAFETY: as above.
+    match unsafe { NAMESPACES.get(netns) } {
+        Some(account) => *account,
+        None => {
+            lost(Loss::NamespacesFull);
+            Account::OTHER
+        }
+    }
+}
+
+/// Reads a value of the kernel's at `base + offset`.
+#[inline(always)]
+fn read<T>(base: u64, offset: u32) -> Option<T> {
+    // SAFETY: `bpf_probe_read_kernel` checks the address and fails rather than faulting.
+    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.ok()
+}
+
+#[inline(always)]
+fn is_kernel_thread() -> bool {
+    // SAFETY: plain helper call.
+    let task = unsafe { bpf_get_current_task() };
+    matches!(read::<u32>(task, TASK_FLAGS.load()), Some(flags) if flags & PF_KTHREAD != 0)
+}
+
+/// True when the task's own PID namespace is the initial one (`struct pid.level` is 0).
+#[inline(always)]
+fn in_host_pid_namespace() -> bool {
+    // SAFETY: plain helper call.
+    let task = unsafe { bpf_get_current_task() };
+    let Some(pid) = read::<u64>(task, TASK_THREAD_PID.load()) else { return false };
+    matches!(read::<u32>(pid, PID_LEVEL.load()), Some(0))
+}

@@ -1,0 +1,91 @@
+//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but `ZERO` are pinned.
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_F_NO_PREALLOC, bpf_spin_lock},
+    btf_maps::{Array, HashMap, LpmTrie, RingBuf},
+    macros::btf_map,
+};
+use smtp_common::{
+    connection::{Account, Address},
+    counter::{AccountState, CounterKey},
+    event::ConnectEvent,
+    names::{Meta, Name, PortSet, capacity},
+    rule::{GENERATIONS, Policy, Rule, RuleKey, SubuidKey},
+    window::{LockedWindow, Window, WindowKey},
+};
+
+/// Entries take memory when they are made, not when the map is: a day's windows of a busy host are few.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+/// [`LockedWindow`] with the lock typed as the kernel wants to see it in BTF.
+#[repr(C)]
+pub(crate) struct WindowValue {
+    pub(crate) lock: bpf_spin_lock,
+    _pad: u32,
+    pub(crate) window: Window,
+}
+
+const _: () = assert!(size_of::<WindowValue>() == size_of::<LockedWindow>());
+
+#[btf_map]
+pub(crate) static META: Array<Meta, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static ACTIVE: Array<u32, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static PORTS: Array<PortSet, { GENERATIONS as usize }> = Array::new();
+
+#[btf_map]
+pub(crate) static POLICY: Array<Policy, { GENERATIONS as usize }> = Array::new();
+
+#[btf_map]
+pub(crate) static RULES: HashMap<RuleKey, Rule, { capacity::RULES }, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub(crate) static SUBUIDS: LpmTrie<SubuidKey, u32, { capacity::SUBUIDS }> = LpmTrie::new();
+
+/// Addresses of this host besides loopback, kept by the agent.
+#[btf_map]
+pub(crate) static LOCAL: HashMap<Address, u32, { capacity::LOCAL }, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub(crate) static WINDOWS: HashMap<WindowKey, WindowValue, { capacity::WINDOWS }, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub(crate) static COUNTERS: HashMap<CounterKey, u64, { capacity::COUNTERS }, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub(crate) static ACCOUNTS: HashMap<Account, AccountState, { capacity::ACCOUNTS }, ON_DEMAND> = HashMap::new();
+
+/// Which account a foreign network namespace is charged to, by its cookie: settled at its first connection.
+#[btf_map]
+pub(crate) static NAMESPACES: HashMap<u64, Account, { capacity::NAMESPACES }, ON_DEMAND> = HashMap::new();
+
+/// Names of container accounts, for whoever reads the pins. The agent writes it, the probe does not read it.
+#[btf_map]
+pub(crate) static NAMES: HashMap<Account, Name, { capacity::NAMES }, ON_DEMAND> = HashMap::new();
+
+/// Counters of [`smtp_common::counter::Loss`], by number.
+#[btf_map]
+pub(crate) static LOSSES: Array<u64, 8> = Array::new();
+
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<ConnectEvent, { capacity::EVENTS }> = RingBuf::new();
+
+/// An empty window to copy from: 288 bytes would take most of the stack. Typed without the lock, which a
+/// helper may not read.
+#[btf_map]
+pub(crate) static ZERO: Array<[u64; size_of::<LockedWindow>() / 8], 1> = Array::new();
+
+#[unsafe(no_mangle)]
+pub(crate) static TASK_FLAGS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_THREAD_PID: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static PID_LEVEL: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static ROOT_CGROUP: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static HAS_SET_RETVAL: Global<u8> = Global::new(0);
