@@ -1,1 +1,16 @@
+//! smtp-agent: who is sending mail from this host, and how it is stopped at the limit.
+//!
+//! The rooms, in the order data walks through them: `config` and `policy` lead to `kernel`; from there events
+//! go through `stream` to `control`, and counts to `metrics`. `daemon` and `cli` are the only rooms that know
+//! many others. See ARCHITECTURE.md.
 
+pub mod accounts;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod exit;
+pub mod kernel;
+pub mod metrics;
+pub mod policy;
+pub mod stream;

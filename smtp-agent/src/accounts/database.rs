@@ -1,0 +1,123 @@
+//! Users and groups as the name service switch tells them (getpwent(3), getgrent(3)).
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::CStr,
+    sync::{Mutex, PoisonError},
+};
+
+use nix::unistd::{Gid, Group, Uid, User};
+
+/// One reading of the host's databases.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Database {
+    uids: HashMap<String, u32>,
+    /// Members by gid, primary and supplementary.
+    members: HashMap<u32, HashSet<u32>>,
+    gids: HashMap<String, u32>,
+}
+
+/// getpwent and getgrent walk one position shared by the whole process.
+static WALK: Mutex<()> = Mutex::new(());
+
+impl Database {
+    /// Reads everything the databases list. Sources that answer by name only (LDAP without enumeration) are
+    /// asked by name in [`Self::uid`] and [`Self::members`].
+    pub fn read() -> Self {
+        let mut found = Self::default();
+        let walk = WALK.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: nobody else walks meanwhile; each entry is copied before the next is fetched.
+        unsafe {
+            libc::setpwent();
+            while let Some(entry) = libc::getpwent().as_ref() {
+                let name = text(entry.pw_name);
+                found.uids.entry(name).or_insert(entry.pw_uid);
+                found.members.entry(entry.pw_gid).or_default().insert(entry.pw_uid);
+            }
+            libc::endpwent();
+        }
+        let mut supplementary = Vec::new();
+        // SAFETY: as above; `gr_mem` is an array of strings ended by a null pointer.
+        unsafe {
+            libc::setgrent();
+            while let Some(entry) = libc::getgrent().as_ref() {
+                found.gids.entry(text(entry.gr_name)).or_insert(entry.gr_gid);
+                let mut member = entry.gr_mem;
+                while !member.is_null() && !(*member).is_null() {
+                    supplementary.push((entry.gr_gid, text(*member)));
+                    member = member.add(1);
+                }
+            }
+            libc::endgrent();
+        }
+        drop(walk);
+        for (gid, name) in supplementary {
+            if let Some(uid) = found.uid(&name) {
+                found.members.entry(gid).or_default().insert(uid);
+            }
+        }
+        found
+    }
+
+    pub fn uid(&self, name: &str) -> Option<u32> {
+        let known = self.uids.get(name).copied();
+        let asked = || User::from_name(name).ok().flatten().map(|u| u.uid.as_raw());
+        known.or_else(asked)
+    }
+
+    pub fn gid(&self, name: &str) -> Option<u32> {
+        let known = self.gids.get(name).copied();
+        let asked = || Group::from_name(name).ok().flatten().map(|g| g.gid.as_raw());
+        known.or_else(asked)
+    }
+
+    /// Every member of a group: by primary group in the user database, by list in the group database.
+    pub fn members(&self, gid: u32) -> Vec<u32> {
+        let mut all = self.members.get(&gid).cloned().unwrap_or_default();
+        if let Ok(Some(group)) = Group::from_gid(Gid::from_raw(gid)) {
+            all.extend(group.mem.iter().filter_map(|name| self.uid(name)));
+        }
+        let mut all: Vec<_> = all.into_iter().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Every uid listed.
+    pub fn uids(&self) -> impl Iterator<Item = u32> {
+        self.uids.values().copied()
+    }
+}
+
+/// The name of a uid now.
+pub fn user_name(uid: u32) -> Option<String> {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|u| u.name)
+}
+
+/// # Safety
+/// `pointer` is a NUL-terminated string or null.
+unsafe fn text(pointer: *const libc::c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_found_by_name_and_belongs_to_its_primary_group() {
+        let database = Database::read();
+        assert_eq!(database.uid("root"), Some(0));
+        assert_eq!(database.gid("root"), Some(0));
+        assert!(database.members(0).contains(&0));
+        assert_eq!(user_name(0).as_deref(), Some("root"));
+    }
+
+    #[test]
+    fn an_absent_name_has_no_uid() {
+        assert_eq!(Database::default().uid("no-such-user-here"), None);
+    }
+}

@@ -1,0 +1,236 @@
+//! `smtp-agent explain`: the kernel's decision, taken here on a copy and told in words.
+
+use std::{collections::HashSet, path::Path};
+
+use nix::ifaddrs::getifaddrs;
+use serde_json::json;
+use smtp_common::{
+    connection::{Account, Address, Attempt, Route, kind},
+    counter::Verdict,
+    rule::{Action, Policy, Rule, Rules, select},
+    window::{Lane, Span, UNLIMITED, WindowKey},
+};
+
+use super::{Explain, lenient, load, output};
+use crate::{
+    accounts::{
+        container,
+        database::{Database, user_name},
+    },
+    config::Config,
+    daemon::reload::compile,
+    exit::{Code, Failure, Result},
+    kernel::{
+        cgroup::{self, Hierarchy},
+        maps::Maps,
+        pins::{Pins, State},
+        sys::boot_nanos,
+    },
+    policy::{Compiled, explain as words},
+};
+
+/// Where the policy comes from: the gate in force, or the configuration where there is none.
+enum Source {
+    Gate(Box<Maps>, Policy),
+    Config(Box<Compiled>),
+}
+
+impl Rules for Source {
+    fn rule(&self, account: Account) -> Option<Rule> {
+        match self {
+            Self::Gate(maps, _) => maps.rule(account).ok().flatten(),
+            Self::Config(compiled) => compiled.rules.iter().find(|(a, _)| *a == account).map(|(_, rule)| *rule),
+        }
+    }
+}
+
+impl Source {
+    fn policy(&self) -> &Policy {
+        match self {
+            Self::Gate(_, policy) => policy,
+            Self::Config(compiled) => &compiled.policy,
+        }
+    }
+
+    fn has_port(&self, port: u16) -> Result<bool> {
+        match self {
+            Self::Gate(maps, _) => Ok(maps.ports()?.contains(port)),
+            Self::Config(compiled) => Ok(compiled.ports.contains(&port)),
+        }
+    }
+
+    fn owner_of(&self, uid: u32) -> Result<Option<u32>> {
+        match self {
+            Self::Gate(maps, _) => maps.owner_of(uid),
+            Self::Config(compiled) => {
+                let covers = |first: u32, bits: u32| bits == 0 || (first ^ uid) >> (32 - bits) == 0;
+                let of = compiled.subuids.iter().filter(|p| covers(p.first, p.bits)).max_by_key(|p| p.bits);
+                Ok(of.map(|p| p.owner))
+            }
+        }
+    }
+
+    fn is_local(&self, address: &Address) -> bool {
+        match self {
+            Self::Gate(maps, _) => maps.is_local(address),
+            Self::Config(_) => address.is_loopback() || own_addresses().contains(address),
+        }
+    }
+
+    /// Copies of the windows this account and the host have.
+    fn windows(&self, account: Account) -> Result<words::Copy> {
+        let mut copy = words::Copy::default();
+        if let Self::Gate(maps, _) = self {
+            for scope in [account, Account::HOST] {
+                for span in Span::ALL {
+                    for lane in [Lane::Admitted, Lane::Deferred] {
+                        let key = WindowKey::new(scope, span, lane);
+                        if let Some(window) = maps.window(&key)? {
+                            copy.0.insert(key, window);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(copy)
+    }
+}
+
+fn own_addresses() -> HashSet<Address> {
+    let all = getifaddrs().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+    let ip = |a: nix::ifaddrs::InterfaceAddress| {
+        let address = a.address?;
+        let v4 = address.as_sockaddr_in().map(|a| a.ip().into());
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| a.ip().into()))
+    };
+    all.into_iter().filter_map(ip).map(|ip: std::net::IpAddr| Address::from(ip)).collect()
+}
+
+pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
+    let lenient = lenient::load(path);
+    let pins = Pins::new(&lenient.paths.pins);
+    let (source, config) = match pins.state()? {
+        State::Ours => {
+            let maps = Maps::open(&pins)?;
+            let policy = maps.policy()?;
+            (Source::Gate(Box::new(maps), policy), lenient.config)
+        }
+        _ => {
+            let config = load(path)?.config;
+            (Source::Config(Box::new(compile(&config))), Some(config))
+        }
+    };
+    let uid = Database::read().uid(&args.user).or_else(|| args.user.parse().ok()).ok_or_else(|| {
+        Failure::config(format!("this host has no user {:?}; write a name from `getent passwd` or a uid", args.user))
+    })?;
+    if !source.has_port(args.port)? {
+        let text =
+            format!("port {} is not in [smtp] ports: such connections are neither limited nor counted", args.port);
+        if args.json.json {
+            output::json(&json!({ "user": args.user, "uid": uid, "port": args.port, "verdict": "not_smtp" }))?;
+        } else {
+            output::line(&text)?;
+        }
+        return Ok(Code::Fine);
+    }
+    let attempt = attempt(args, uid, &source, config.as_ref())?;
+    let policy = source.policy();
+    let rule = select(policy, &source, &attempt);
+    let mut windows = source.windows(attempt.account)?;
+    let (decision, left) = words::explain(policy, &rule, &attempt, boot_nanos(), &mut windows);
+    let verdict = if policy.enforce == 1 { decision.verdict } else { decision.verdict.observed() };
+    let code = if verdict.is_stop() { Code::No } else { Code::Fine };
+
+    if args.json.json {
+        output::json(&json!({
+            "user": args.user, "uid": uid, "account": attempt.account.uid(), "container": attempt.account.is_container(),
+            "port": args.port, "to": args.to, "route": attempt.route.name(),
+            "verdict": verdict.name(), "reason": decision.reason.name(), "rule": words::origin(&rule),
+            "plan": plan(config.as_ref(), &rule), "limits": left, "policy": policy.serial,
+            "from": if matches!(source, Source::Gate(..)) { "gate" } else { "config" },
+        }))?;
+        return Ok(code);
+    }
+    tell(args, uid, &source, config.as_ref(), &attempt, &rule, verdict, decision.reason, &left)?;
+    Ok(code)
+}
+
+fn attempt(args: &Explain, uid: u32, source: &Source, config: Option<&Config>) -> Result<Attempt> {
+    let route = match args.to {
+        Some(to) if source.is_local(&Address::from(to)) => Route::Local,
+        _ => Route::Remote,
+    };
+    let owner = source.owner_of(uid)?.unwrap_or(uid);
+    let host = Attempt { account: Account::user(owner), route, host_uid: None };
+    let Some(path) = &args.cgroup else { return Ok(host) };
+    let choice = config.map(|c| c.cgroup.clone()).unwrap_or_default();
+    let hierarchy = Hierarchy::find(&choice, Path::new("/nonexistent"))?;
+    let full = hierarchy.root.join(path.strip_prefix("/").unwrap_or(path));
+    let full = if path.starts_with(&hierarchy.root) { path.clone() } else { full };
+    let id = cgroup::id(&full)?;
+    // Only a container's cgroup makes a difference: rules by cgroup are not there yet.
+    if container::is_container(&path.to_string_lossy()) {
+        return Ok(Attempt { account: Account::new(kind::CGROUP, id), ..host });
+    }
+    Ok(host)
+}
+
+/// The plan's name, as long as the configuration still says of it what the gate does.
+fn plan<'a>(config: Option<&'a Config>, rule: &Rule) -> Option<&'a str> {
+    if rule.action == Action::Closed as u8 {
+        return Some("deny");
+    }
+    let plan = config?.plans.get(rule.plan as usize)?;
+    let same = |limit: u32, written: Option<u32>| written.unwrap_or(UNLIMITED) == limit;
+    (same(rule.hour.limit, plan.per_hour) && same(rule.day.limit, plan.per_day)).then_some(plan.name.as_str())
+}
+
+#[expect(clippy::too_many_arguments, reason = "one caller, which has computed exactly these")]
+fn tell(
+    args: &Explain,
+    uid: u32,
+    source: &Source,
+    config: Option<&Config>,
+    attempt: &Attempt,
+    rule: &Rule,
+    verdict: Verdict,
+    reason: smtp_common::counter::Reason,
+    left: &[words::Left],
+) -> Result<()> {
+    let name = user_name(uid).unwrap_or_else(|| args.user.clone());
+    let whose = match attempt.account.uid() {
+        Some(owner) if owner != uid => {
+            let owner = user_name(owner).unwrap_or_else(|| owner.to_string());
+            format!(", a subordinate uid charged to {owner}")
+        }
+        None => ", in a container: host names do not reach it".to_owned(),
+        _ => String::new(),
+    };
+    let to = args.to.map_or_else(|| "a server elsewhere".to_owned(), |to| to.to_string());
+    output::line(&format!("{name} (uid {uid}{whose}) to {to}, port {}, route {}:", args.port, attempt.route.name()))?;
+    output::line(&format!("  verdict  {}", words::verdict(verdict)))?;
+    output::line(&format!("  reason   {}", words::reason(reason)))?;
+    let plan = plan(config, rule).map(|p| format!(" \"{p}\"")).unwrap_or_default();
+    output::line(&format!("  rule     {}{plan}", words::origin(rule)))?;
+    for window in left {
+        let soft = window.soft_left.map(|n| format!(", then {n} deferred")).unwrap_or_default();
+        let wait = match window.free_in_seconds {
+            0 => String::new(),
+            s => format!(", next in {}", humantime::format_duration(std::time::Duration::from_secs(s))),
+        };
+        output::line(&format!(
+            "  limit    {} per {}: {} of {} used, {} left{soft}{wait}",
+            window.scope,
+            window.window,
+            window.used,
+            window.limit.unwrap_or_default(),
+            window.left.unwrap_or_default()
+        ))?;
+    }
+    let told = match source {
+        Source::Gate(_, policy) => format!("the gate in force, policy generation {}", policy.serial),
+        Source::Config(_) => "the configuration alone: no gate is pinned, so nothing has been counted".to_owned(),
+    };
+    output::line(&format!("  source   {told}"))?;
+    Ok(())
+}

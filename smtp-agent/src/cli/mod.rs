@@ -1,0 +1,123 @@
+//! The command line: arguments in, sentences and an exit code out.
+
+mod check;
+mod detach;
+mod events;
+mod explain;
+mod lenient;
+mod output;
+mod reload;
+mod status;
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::{self, Loaded},
+    daemon,
+    exit::{Code, Failure, Result},
+};
+
+/// Who is sending mail from this host, and how it is stopped at the limit.
+#[derive(Parser)]
+#[command(name = "smtp-agent", version, max_term_width = 100)]
+struct Cli {
+    /// The configuration; files in conf.d beside it are read too.
+    #[arg(long, global = true, value_name = "PATH", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Put the gate in force and keep it explained: metrics, events, reload.
+    Run,
+    /// Look the configuration over and name everything that is wrong with it.
+    Check(Json),
+    /// Tell what the next connection of a user would meet, and why.
+    Explain(Explain),
+    /// Show who sends, the limits and the health of the gate; works without a running agent.
+    Status(Json),
+    /// Follow connections as they are decided.
+    Events(Json),
+    /// Have the running agent load its configuration anew.
+    Reload(Json),
+    /// Remove the gate and all its counts from the kernel.
+    Detach(Json),
+}
+
+#[derive(Args)]
+struct Json {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Explain {
+    /// A user of this host, by name or uid.
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// The cgroup it connects from.
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Port it connects to.
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    port: u16,
+    /// Address it connects to; without one, some server elsewhere.
+    #[arg(long, value_name = "ADDR")]
+    to: Option<IpAddr>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// The whole program but the exit.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = if e.use_stderr() { Code::Usage } else { Code::Fine };
+            // Nobody is left to tell when even this cannot be printed.
+            let _ = e.print();
+            return code.into();
+        }
+    };
+    match dispatch(&cli) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("smtp-agent: {failure}");
+            }
+            failure.code.into()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<Code> {
+    let path = cli.config.as_path();
+    match &cli.command {
+        Command::Run => daemon::run::run(path, load(path)?).map(|()| Code::Fine),
+        Command::Check(json) => check::check(path, json.json),
+        Command::Explain(args) => explain::explain(path, args),
+        Command::Status(json) => status::status(path, json.json),
+        Command::Events(json) => events::events(path, json.json),
+        Command::Reload(json) => reload::reload(path, json.json),
+        Command::Detach(json) => detach::detach(path, json.json),
+    }
+}
+
+/// The configuration without errors, or all of them.
+fn load(path: &Path) -> Result<Loaded> {
+    config::load(path).map_err(|problems| {
+        Failure::config(format!(
+            "the configuration cannot be used\n{}",
+            problems.render(daemon::logging::colour(std::io::stderr()))
+        ))
+    })
+}

@@ -1,0 +1,7 @@
+//! The long-running agent: start, watch, reload, stop, in a fixed order.
+
+pub mod logging;
+pub mod reload;
+pub mod run;
+pub mod shared;
+pub mod watch;

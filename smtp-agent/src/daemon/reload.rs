@@ -1,0 +1,84 @@
+//! A new policy in the place of the old one: whole, or not at all.
+
+use std::sync::atomic::Ordering;
+
+use super::shared::Shared;
+use crate::{
+    accounts::database::Database,
+    config::{self, Config, Problems},
+    exit::{Failure, Result},
+    policy::{self, Compiled},
+};
+
+/// Why the policy is loaded anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Somebody asked: SIGHUP or `smtp-agent reload`.
+    Asked,
+    /// /etc/passwd, /etc/group or /etc/subuid changed: the configuration in force, with today's names.
+    Names,
+}
+
+/// Reads the host's databases and compiles `config` for them.
+pub fn compile(config: &Config) -> Compiled {
+    // A host without the file has no subordinate uids.
+    let subuid = std::fs::read("/etc/subuid").unwrap_or_default();
+    policy::compile(config, &Database::read(), &String::from_utf8_lossy(&subuid))
+}
+
+/// Loads and installs. On an error the old policy stays in force, the metric says so and so does the answer.
+pub async fn reload(shared: &Shared, cause: Cause) -> Result<u64> {
+    let mut current = shared.config.lock().await;
+    let outcome = try_reload(shared, &mut current, cause);
+    if let Err(e) = &outcome {
+        shared.status.reload_success.store(false, Ordering::Relaxed);
+        tracing::error!(policy = "kept", "the policy was not reloaded, the one before stays in force: {e}");
+    }
+    outcome
+}
+
+fn try_reload(shared: &Shared, current: &mut Config, cause: Cause) -> Result<u64> {
+    let config = match cause {
+        Cause::Names => current.clone(),
+        Cause::Asked => {
+            let loaded =
+                config::load(&shared.config_path).map_err(|problems| Failure::config(problems.render(false)))?;
+            log_warnings(&loaded.warnings);
+            tell_what_needs_a_restart(current, &loaded.config);
+            loaded.config
+        }
+    };
+    let compiled = compile(&config);
+    log_warnings(&compiled.warnings);
+    shared.naming.forget_users();
+    let serial = shared.maps_mut().install(&compiled)?;
+    shared.status.reloaded(compiled.unresolved, config.metrics.max_users);
+    tracing::info!(
+        generation = serial,
+        rules = compiled.rules.len(),
+        mode = config.mode.name(),
+        cause = ?cause,
+        "a new policy is in force"
+    );
+    *current = config;
+    Ok(serial)
+}
+
+pub fn log_warnings(problems: &Problems) {
+    for problem in problems.iter() {
+        let place = problem.place.as_ref().map(|p| format!("{}:{}:{}: ", p.source().name(), p.line(), p.column()));
+        tracing::warn!("{}{}", place.unwrap_or_default(), problem.message);
+    }
+}
+
+fn tell_what_needs_a_restart(old: &Config, new: &Config) {
+    let changed = [
+        ("[paths]", old.paths != new.paths),
+        ("[kernel]", old.cgroup != new.cgroup),
+        ("[metrics] listen", old.metrics.listen != new.metrics.listen),
+        ("[log]", old.log != new.log),
+    ];
+    for (what, _) in changed.iter().filter(|(_, changed)| *changed) {
+        tracing::warn!("{what} has changed and takes effect when smtp-agent is started again");
+    }
+}

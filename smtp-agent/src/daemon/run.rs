@@ -1,0 +1,230 @@
+//! Starting, in the order that leaves nothing half-done, and stopping in the reverse one.
+//!
+//! Whatever can fail without the kernel fails first: configuration, sockets. Then the pins are locked, the probe
+//! is loaded, the policy and the local addresses are in the maps, and only then is anything attached.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use nix::sys::stat::{Mode, umask};
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
+
+use super::{
+    logging,
+    reload::{Cause, compile, log_warnings, reload},
+    shared::Shared,
+    watch::{self, NamesSeen},
+};
+use crate::{
+    accounts::naming::Naming,
+    config::{Config, Loaded},
+    control,
+    exit::{Failure, Result},
+    kernel::{
+        addresses,
+        cgroup::Hierarchy,
+        gate::{Attached, Gate},
+        host::Host,
+        maps::Maps,
+        pins::{Pins, State},
+        ring::{Events, readable},
+    },
+    metrics,
+};
+
+/// How often the supervisor is told of progress at least, whatever it asks for.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Runs the agent until it is told to stop.
+pub fn run(config_path: &Path, loaded: Loaded) -> Result<()> {
+    logging::init(&loaded.config.log);
+    log_warnings(&loaded.warnings);
+    umask(Mode::from_bits_truncate(0o027));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::from_io(&e, "the agent's threads cannot be started"))?;
+    let outcome = runtime.block_on(start_and_serve(config_path, loaded.config));
+    // What is left (a scrape under way) may not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    outcome
+}
+
+async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
+    // Before anything else: a signal that comes during the start must not kill half-way.
+    let mut signals = Signals::new()?;
+    let listener = config.metrics.listen.map(metrics::server::bind).transpose()?;
+    let socket = control::bind(&config.paths.run)?;
+    std::fs::create_dir_all(&config.paths.state)
+        .map_err(|e| Failure::from_io(&e, format!("[paths] state = {:?} cannot be made", config.paths.state)))?;
+
+    let names_seen = NamesSeen::now();
+    let compiled = compile(&config);
+    log_warnings(&compiled.warnings);
+    let host = Host::probe()?;
+    let hierarchy = Hierarchy::find(&config.cgroup, &config.paths.run.join("cgroup"))?;
+    let pins = Pins::new(&config.paths.pins);
+    let _lock = pins.prepare()?;
+    let fresh = pins.state()? == State::Absent;
+    let mut gate = Gate::load(&pins, &host, &hierarchy, config.log.probe)?;
+    let outcome = arm(&mut gate, &pins, &hierarchy, &compiled).await;
+    let (maps, watch) = outcome.inspect_err(|_| {
+        if fresh {
+            // Best effort: the error that led here is the one to tell.
+            let _ = pins.remove();
+        }
+    })?;
+    let policy = maps.policy()?;
+    tracing::info!(
+        cgroup = %hierarchy.attach.display(),
+        generation = policy.serial,
+        mode = config.mode.name(),
+        rules = compiled.rules.len(),
+        "the gate is in force"
+    );
+
+    let max_users = config.metrics.max_users;
+    let probe_log = config.log.probe.is_some();
+    let naming = Naming::new(Some(hierarchy));
+    let shared = Arc::new(Shared::new(config_path.to_owned(), pins, naming, config, maps));
+    shared.status.reloaded(compiled.unresolved, max_users);
+    shared.status.ready.store(true, Ordering::Relaxed);
+
+    let mut tasks = JoinSet::new();
+    let events = Events::open(&shared.pins)?;
+    tasks.spawn(named("events", watch::events(shared.clone(), events)));
+    tasks.spawn(named("addresses", watch::addresses(shared.clone(), watch)));
+    tasks.spawn(endless("names", watch::names(shared.clone(), names_seen)));
+    tasks.spawn(endless("gate", watch::gate(shared.clone())));
+    tasks.spawn(endless("control", control::server::serve(shared.clone(), socket)));
+    if let Some(listener) = listener {
+        tracing::info!(
+            "metrics are served on http://{}/metrics",
+            listener.local_addr().map_or("?".into(), |a| a.to_string())
+        );
+        let serve = metrics::server::serve(shared.clone(), listener);
+        tasks.spawn(named("metrics", async {
+            serve.await.map_err(|e| Failure::from_io(&e, "the metrics server ended"))
+        }));
+    }
+    if probe_log {
+        tasks.spawn(named("probe log", probe_messages(gate.logger()?)));
+    }
+
+    notify(&[NotifyState::Ready, NotifyState::Status("the gate is in force")]);
+    let ended = signals.serve(&shared, &mut tasks).await;
+    notify(&[NotifyState::Stopping]);
+    shared.status.ready.store(false, Ordering::Relaxed);
+    tasks.shutdown().await;
+    tracing::info!("the agent has ended; the gate stays in force without it (smtp-agent detach removes it)");
+    ended
+}
+
+/// Policy and addresses into the maps, then the programs into the cgroup.
+async fn arm(
+    gate: &mut Gate,
+    pins: &Pins,
+    hierarchy: &Hierarchy,
+    compiled: &crate::policy::Compiled,
+) -> Result<(Maps, addresses::Watch)> {
+    let watch = addresses::Watch::new()?;
+    let local = watch.current().await?;
+    let mut maps = gate.maps()?;
+    maps.make_overflow_windows()?;
+    maps.set_local(&local)?;
+    maps.install(compiled)?;
+    maps.sign()?;
+    for (program, how) in gate.attach(hierarchy)? {
+        match how {
+            Attached::Newly => tracing::info!(program, "attached"),
+            Attached::Replaced => tracing::info!(program, "took over from the agent before"),
+            Attached::Moved => tracing::warn!(program, "moved to another cgroup"),
+        }
+    }
+    tracing::debug!(pins = %pins.dir().display(), addresses = local.len(), "armed");
+    Ok((maps, watch))
+}
+
+type Ended = (&'static str, Result<()>);
+
+async fn named(name: &'static str, task: impl Future<Output = Result<()>>) -> Ended {
+    (name, task.await)
+}
+
+async fn endless(name: &'static str, task: impl Future<Output = ()>) -> Ended {
+    task.await;
+    (name, Ok(()))
+}
+
+/// The probe's own log messages, read as they come.
+async fn probe_messages(logger: aya_log::EbpfLogger<&'static dyn log::Log>) -> Result<()> {
+    let failed = |e: std::io::Error| Failure::from_io(&e, "the probe's log messages cannot be read");
+    let mut logger = readable(logger).map_err(failed)?;
+    loop {
+        let mut guard = logger.readable_mut().await.map_err(failed)?;
+        guard.get_inner_mut().flush();
+        guard.clear_ready();
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(states) {
+        tracing::warn!("the supervisor cannot be notified: {e}");
+    }
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|e| Failure::from_io(&e, "signals cannot be received"));
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Until a signal says stop, or a task that should not end does.
+    async fn serve(&mut self, shared: &Shared, tasks: &mut JoinSet<Ended>) -> Result<()> {
+        let watchdog = sd_notify::watchdog_enabled();
+        // Half the supervisor's limit, as sd_watchdog_enabled(3) advises.
+        let mut beat = tokio::time::interval(watchdog.map_or(HEARTBEAT, |limit| (limit / 2).min(HEARTBEAT)));
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Ok(()),
+                _ = self.interrupt.recv() => return Ok(()),
+                _ = self.hangup.recv() => {
+                    // systemd wants the time with it (sd_notify(3), RELOADING=1); without one, the state alone.
+                    match NotifyState::monotonic_usec_now() {
+                        Ok(now) => notify(&[NotifyState::Reloading, now]),
+                        Err(_) => notify(&[NotifyState::Reloading]),
+                    }
+                    // What went wrong is logged and counted there.
+                    let _ = reload(shared, Cause::Asked).await;
+                    notify(&[NotifyState::Ready]);
+                }
+                _ = beat.tick() => if watchdog.is_some() {
+                    notify(&[NotifyState::Watchdog]);
+                },
+                Some(ended) = tasks.join_next() => return Err(match ended {
+                    Ok((name, Err(e))) => Failure::new(e.code, format!("the task {name} ended: {e}")),
+                    Ok((name, Ok(()))) => Failure::unavailable(format!("the task {name} ended")),
+                    Err(e) => Failure::unavailable(format!("a task of the agent failed: {e}")),
+                }),
+            }
+        }
+    }
+}

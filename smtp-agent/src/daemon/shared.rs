@@ -1,0 +1,79 @@
+//! What the tasks of one agent share.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{Mutex, broadcast};
+
+use crate::{
+    accounts::naming::Naming,
+    config::Config,
+    kernel::{maps::Maps, pins::Pins},
+};
+
+/// Events a slow listener may lag behind before it loses some.
+const LISTENER_BACKLOG: usize = 4096;
+
+pub struct Shared {
+    pub config_path: PathBuf,
+    pub pins: Pins,
+    pub naming: Naming,
+    pub status: Status,
+    /// Each event as one line of JSON.
+    pub events: broadcast::Sender<Arc<str>>,
+    /// The configuration in force. Held over a whole reload, so that two never mix.
+    pub config: Mutex<Config>,
+    maps: RwLock<Maps>,
+}
+
+/// What the metrics tell of the agent itself.
+#[derive(Default)]
+pub struct Status {
+    pub ready: AtomicBool,
+    pub reload_success: AtomicBool,
+    /// Seconds since the epoch.
+    pub reload_success_at: AtomicU64,
+    pub unresolved: AtomicUsize,
+    pub max_users: AtomicUsize,
+    pub events: AtomicU64,
+    pub events_lost_to_slow_listeners: AtomicU64,
+}
+
+impl Status {
+    pub fn reloaded(&self, unresolved: usize, max_users: usize) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        self.reload_success.store(true, Ordering::Relaxed);
+        self.reload_success_at.store(now, Ordering::Relaxed);
+        self.unresolved.store(unresolved, Ordering::Relaxed);
+        self.max_users.store(max_users, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub fn new(config_path: PathBuf, pins: Pins, naming: Naming, config: Config, maps: Maps) -> Self {
+        Self {
+            config_path,
+            pins,
+            naming,
+            status: Status::default(),
+            events: broadcast::channel(LISTENER_BACKLOG).0,
+            config: Mutex::new(config),
+            maps: RwLock::new(maps),
+        }
+    }
+
+    /// A reader that panicked has left nothing half-done in a map.
+    pub fn maps(&self) -> RwLockReadGuard<'_, Maps> {
+        self.maps.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn maps_mut(&self) -> RwLockWriteGuard<'_, Maps> {
+        self.maps.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

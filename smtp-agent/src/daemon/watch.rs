@@ -1,0 +1,114 @@
+//! What must be noticed while the agent runs: new names, new addresses, a gate that was taken away.
+
+use std::{
+    collections::HashSet,
+    fs,
+    os::unix::fs::MetadataExt,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+
+use smtp_common::names::program;
+
+use super::{
+    reload::{Cause, reload},
+    shared::Shared,
+};
+use crate::{
+    control,
+    exit::Result,
+    kernel::{addresses, gate, ring::Events, sys::boot_nanos},
+    stream::{process::Process, story::Story},
+};
+
+/// Files that say which uid a name is. Programs replace them by renaming, which a watch on the file misses and
+/// a look at it each second does not.
+const NAME_FILES: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/subuid"];
+
+type Seen = Vec<Option<(u64, u64, i64, i64, u64)>>;
+
+fn look() -> Seen {
+    let identity = |m: fs::Metadata| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size());
+    NAME_FILES.iter().map(|path| fs::metadata(path).ok().map(identity)).collect()
+}
+
+/// Installs the policy anew when names have changed. `since` is how the files looked before the policy in force
+/// was compiled.
+pub async fn names(shared: Arc<Shared>, mut since: NamesSeen) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        let now = look();
+        if now != since.0 {
+            since.0 = now;
+            // What went wrong is logged and counted there; the next change is another chance.
+            let _ = reload(&shared, Cause::Names).await;
+        }
+    }
+}
+
+/// How the files of names look.
+pub struct NamesSeen(Seen);
+
+impl NamesSeen {
+    pub fn now() -> Self {
+        Self(look())
+    }
+}
+
+/// Keeps the set of local addresses that of the host.
+pub async fn addresses(shared: Arc<Shared>, mut watch: addresses::Watch) -> Result<()> {
+    loop {
+        watch.changed().await?;
+        let current: HashSet<_> = watch.current().await?;
+        shared.maps_mut().set_local(&current)?;
+        tracing::debug!(addresses = current.len(), "the host's addresses have changed");
+    }
+}
+
+/// Notices when somebody detaches the gate under a running agent.
+pub async fn gate(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut stood = true;
+    loop {
+        tick.tick().await;
+        let stands = program::ALL.iter().all(|p| gate::is_attached(&shared.pins, p));
+        if stood && !stands {
+            tracing::error!(
+                "the gate was detached: SMTP connections are neither limited nor counted until smtp-agent is started again"
+            );
+        }
+        stood = stands;
+        shared.status.ready.store(stands, Ordering::Relaxed);
+    }
+}
+
+/// Reads the ring and passes each event on to whoever listens.
+pub async fn events(shared: Arc<Shared>, mut events: Events) -> Result<()> {
+    loop {
+        let mut batch = Vec::new();
+        let read = events.read(|event| batch.push(event)).await;
+        read.map_err(|e| crate::exit::Failure::from_io(&e, "the events cannot be read"))?;
+        shared.status.events.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        for event in batch {
+            let heard = shared.events.receiver_count() > 0;
+            if !heard && !event.account.is_container() {
+                continue;
+            }
+            let process = Process::read(event.tgid, event.time);
+            let learned = shared.naming.learn(event.account, &shared.maps(), process.cgroup.as_deref());
+            if let Some(name) = learned
+                && let Err(e) = shared.maps_mut().set_name(event.account, &name)
+            {
+                tracing::warn!("the name of container {name} cannot be kept: {e}");
+            }
+            if !heard {
+                continue;
+            }
+            let account = shared.naming.label(event.account, &shared.maps());
+            let cgroup = shared.naming.cgroup_path(event.cgroup);
+            let story = Story::tell(&event, account, process, cgroup, boot_nanos(), SystemTime::now());
+            control::publish(&shared, &story);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Loading the probe, hanging it on the cgroup, and taking over from an agent that went before.
+//!
+//! The order makes a gap or a double count impossible: maps are made or adopted, the policy is in force in
+//! them, and only then programs are attached. On a take-over the new programs use the same maps and are put
+//! behind the pinned links one by one, each in one step.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    programs::{CgroupAttachMode, CgroupSockAddr, ProgramError, links::FdLink},
+};
+use aya_log::EbpfLogger;
+use smtp_common::names::{global, map, program};
+
+use super::{
+    cgroup::Hierarchy,
+    host::Host,
+    maps::Maps,
+    pins::{Pins, State},
+    sys,
+};
+use crate::{
+    config::Level,
+    exit::{Failure, Result},
+};
+
+static PROBE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/smtp-ebpf"));
+
+/// A loaded probe. Dropping it leaves attached programs attached: their links are pinned.
+pub struct Gate {
+    ebpf: Ebpf,
+    pins: Pins,
+}
+
+/// What was done with the link of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attached {
+    /// Attached where nothing was.
+    Newly,
+    /// Put in the place of the program that was there.
+    Replaced,
+    /// Attached to another cgroup than before; the old link was removed after.
+    Moved,
+}
+
+impl Gate {
+    /// Loads the probe with the pinned maps, making those that are not there. Fresh pins are removed again when
+    /// loading fails.
+    pub fn load(pins: &Pins, host: &Host, hierarchy: &Hierarchy, probe_log: Option<Level>) -> Result<Self> {
+        let state = pins.state()?;
+        match state {
+            State::Absent | State::Ours => {}
+            other => return Err(pins.refusal(other)),
+        }
+        Self::load_with(pins, host, hierarchy, probe_log).inspect_err(|_| {
+            if state == State::Absent {
+                // Best effort: the error that led here is the one to tell.
+                let _ = pins.remove();
+            }
+        })
+    }
+
+    fn load_with(pins: &Pins, host: &Host, hierarchy: &Hierarchy, probe_log: Option<Level>) -> Result<Self> {
+        let paths = map::ALL.map(|name| (name, pins.map(name)));
+        let has_set_retval = host.has_set_retval as u8;
+        // The numbers of aya-log's levels are those of `log`; 0 keeps every message out of the program.
+        let level = probe_log.map_or(0, |level| level as u8 + 1);
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global(global::TASK_FLAGS, &host.offsets.task_flags, true)
+            .override_global(global::TASK_THREAD_PID, &host.offsets.task_thread_pid, true)
+            .override_global(global::PID_LEVEL, &host.offsets.pid_level, true)
+            .override_global(global::ROOT_CGROUP, &hierarchy.root_id, true)
+            .override_global(global::HAS_SET_RETVAL, &has_set_retval, true)
+            .override_global(aya_log::LEVEL, &level, false);
+        for (name, path) in &paths {
+            loader.map_pin_path(name, path);
+        }
+        let mut ebpf = loader.load(PROBE).map_err(|e| load_failure(&e))?;
+        for name in program::ALL {
+            program(&mut ebpf, name)?.load().map_err(|e| program_failure(name, &e))?;
+        }
+        Ok(Self { ebpf, pins: pins.clone() })
+    }
+
+    pub fn maps(&self) -> Result<Maps> {
+        Maps::open(&self.pins)
+    }
+
+    /// The probe's own log messages.
+    pub fn logger(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>> {
+        EbpfLogger::init(&mut self.ebpf)
+            .map_err(|e| Failure::unavailable(format!("the probe's log messages cannot be read: {e}")))
+    }
+
+    /// Puts every program in force. On an error, links made by this call are removed again.
+    pub fn attach(&mut self, hierarchy: &Hierarchy) -> Result<Vec<(&'static str, Attached)>> {
+        let mut done = Vec::new();
+        for name in program::ALL {
+            match self.attach_one(name, hierarchy) {
+                Ok(how) => done.push((name, how)),
+                Err(e) => {
+                    for (name, how) in done {
+                        if how == Attached::Newly {
+                            let _ = std::fs::remove_file(self.pins.link(name));
+                        }
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn attach_one(&mut self, name: &'static str, hierarchy: &Hierarchy) -> Result<Attached> {
+        let path = self.pins.link(name);
+        let pinned = match sys::open_pin(&path) {
+            Ok(link) => Some(link),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Failure::from_io(&e, format!("the pinned link {path:?} cannot be opened"))),
+        };
+        let Some(link) = pinned else {
+            self.attach_new(name, hierarchy)?;
+            return Ok(Attached::Newly);
+        };
+        let at = sys::cgroup_of_link(link.as_fd())
+            .map_err(|e| Failure::from_io(&e, format!("the pinned link {path:?} cannot be asked for its cgroup")))?;
+        if at == Some(hierarchy.attach_id()?) {
+            let program = program(&mut self.ebpf, name)?;
+            let fd = program.fd().map_err(|e| program_failure(name, &e))?;
+            sys::replace_program(link.as_fd(), fd.as_fd())
+                .map_err(|e| Failure::from_io(&e, format!("{name} cannot take over from the program before it")))?;
+            return Ok(Attached::Replaced);
+        }
+        self.move_link(name, hierarchy, link)?;
+        Ok(Attached::Moved)
+    }
+
+    /// Attaches at the new cgroup first, so that no connect goes unguarded; until the old link is gone, one that
+    /// both cgroups see is counted by both.
+    fn move_link(&mut self, name: &'static str, hierarchy: &Hierarchy, old: OwnedFd) -> Result<()> {
+        let path = self.pins.link(name);
+        std::fs::remove_file(&path)
+            .map_err(|e| Failure::from_io(&e, format!("the old link {path:?} cannot be unpinned")))?;
+        self.attach_new(name, hierarchy)?;
+        drop(old);
+        Ok(())
+    }
+
+    fn attach_new(&mut self, name: &'static str, hierarchy: &Hierarchy) -> Result<()> {
+        let cgroup: File = hierarchy.open_attach()?;
+        let program = program(&mut self.ebpf, name)?;
+        // Links can always share a cgroup with others' programs; aya's other modes are refused with EINVAL.
+        let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(|e| program_failure(name, &e))?;
+        let link = program.take_link(id).map_err(|e| program_failure(name, &e))?;
+        let path = self.pins.link(name);
+        let link = FdLink::try_from(link)
+            .map_err(|e| Failure::unavailable(format!("the link of {name} cannot be pinned: {e}")))?;
+        // The pin holds the link from here on; the descriptor goes, so that removing the pin detaches.
+        link.pin(&path)
+            .map(drop)
+            .map_err(|e| Failure::unavailable(format!("the link of {name} cannot be pinned at {path:?}: {e}")))
+    }
+}
+
+/// Whether the link of a program is pinned and still hangs on a living cgroup.
+pub fn is_attached(pins: &Pins, program: &str) -> bool {
+    sys::open_pin(&pins.link(program)).is_ok_and(|link| matches!(sys::cgroup_of_link(link.as_fd()), Ok(Some(_))))
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSockAddr> {
+    let missing = || Failure::unavailable(format!("the probe has no program {name}: this build is broken"));
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}
+
+/// The last lines of a chain of errors, which for a verifier's refusal is all a person can use.
+fn tail(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    let skip = lines.len().saturating_sub(12);
+    if skip > 0 { format!("{}\n  …\n{}", lines[0], lines[skip..].join("\n")) } else { lines.join("\n") }
+}
+
+fn io_cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn load_failure(error: &EbpfError) -> Failure {
+    explain("the probe cannot be loaded", error)
+}
+
+fn program_failure(name: &str, error: &ProgramError) -> Failure {
+    explain(&format!("the program {name} cannot be used"), error)
+}
+
+fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
+    match io_cause(error) {
+        Some(io) if io.kind() == io::ErrorKind::PermissionDenied => Failure::from_io(io, what),
+        _ => Failure::unavailable(format!("{what}: {}", tail(error))),
+    }
+}

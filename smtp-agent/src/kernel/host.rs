@@ -1,0 +1,83 @@
+//! What the host must have before anything is loaded, each with the sentence that says so.
+
+use aya::{programs::ProgramType, sys::is_helper_supported};
+use aya_obj::generated::bpf_func_id;
+use nix::sys::utsname::uname;
+
+use super::btf::Offsets;
+use crate::exit::{Failure, Result};
+
+/// The oldest kernel whose helpers, links and ring buffer the probe can use.
+pub const OLDEST_KERNEL: (u32, u32) = (5, 10);
+
+/// Facts the probe is told before it is loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Host {
+    pub offsets: Offsets,
+    /// Whether a program can name the error a connect() fails with (`bpf_set_retval`, Linux 5.18).
+    pub has_set_retval: bool,
+}
+
+impl Host {
+    pub fn probe() -> Result<Self> {
+        check_release(&uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default())?;
+        check_bpf()?;
+        let offsets = Offsets::of_this_kernel().map_err(|e| Failure::unavailable(e.to_string()))?;
+        // Unknown counts as absent: the probe then refuses with EPERM, which every kernel can.
+        let has_set_retval =
+            is_helper_supported(ProgramType::CgroupSockAddr, bpf_func_id::BPF_FUNC_set_retval).unwrap_or(false);
+        Ok(Self { offsets, has_set_retval })
+    }
+}
+
+fn check_release(release: &str) -> Result<()> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found < OLDEST_KERNEL {
+        let (major, minor) = OLDEST_KERNEL;
+        return Err(Failure::unavailable(format!(
+            "this kernel is {release}; smtp-agent needs {major}.{minor} or newer (Debian 11, Ubuntu 22.04, RHEL 9 or later have it)"
+        )));
+    }
+    Ok(())
+}
+
+/// Asks the kernel for something harmless: the next program id after the last there can be.
+fn check_bpf() -> Result<()> {
+    let error = super::sys::next_program_id_after_last();
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => Err(Failure::unavailable(
+            "this kernel has no bpf(2), or the container's seccomp filter hides it; smtp-agent must run on the host itself, on a kernel with CONFIG_BPF_SYSCALL",
+        )),
+        Some(libc::EPERM | libc::EACCES) => {
+            Err(Failure::from_io(&error, "the kernel does not let this process use bpf(2)"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Code;
+
+    #[test]
+    fn old_kernels_are_named_and_new_ones_pass() {
+        for (release, passes) in [
+            ("6.18.44-fc", true),
+            ("5.10.0-30-amd64", true),
+            ("5.9.16", false),
+            ("4.18.0-553.el8_10.x86_64", false),
+            ("2.6.78", false),
+            ("10.0", true),
+            ("", false),
+        ] {
+            let result = check_release(release);
+            assert_eq!(result.is_ok(), passes, "{release}");
+            if let Err(e) = result {
+                assert_eq!(e.code, Code::Unavailable);
+                assert!(e.message.contains("5.10"), "{e}");
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The pinned maps, typed: what the daemon writes and every command reads.
+
+use std::collections::HashSet;
+
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
+use smtp_common::{
+    connection::{Account, Address, Route},
+    counter::{AccountState, CounterKey, Loss, Verdict},
+    names::{LAYOUT_VERSION, MAGIC, Meta, Name, PortSet, capacity, map},
+    rule::{GENERATIONS, Policy, Rule, RuleKey, SubuidKey},
+    window::{Lane, LockedWindow, Span, Window, WindowKey},
+};
+
+use super::{pins::Pins, sys};
+use crate::{
+    exit::{Failure, Result},
+    policy::Compiled,
+};
+
+/// Look up a value with its spin lock held, so that it is not torn (`BPF_F_LOCK`, Linux 5.1).
+const BPF_F_LOCK: u64 = 4;
+const BPF_NOEXIST: u64 = 1;
+
+pub struct Maps {
+    meta: Array<MapData, Meta>,
+    active: Array<MapData, u32>,
+    ports: Array<MapData, PortSet>,
+    policy: Array<MapData, Policy>,
+    rules: HashMap<MapData, RuleKey, Rule>,
+    subuids: LpmTrie<MapData, SubuidKey, u32>,
+    local: HashMap<MapData, Address, u32>,
+    windows: HashMap<MapData, WindowKey, LockedWindow>,
+    counters: HashMap<MapData, CounterKey, u64>,
+    accounts: HashMap<MapData, Account, AccountState>,
+    namespaces: HashMap<MapData, u64, Account>,
+    names: HashMap<MapData, Account, Name>,
+    losses: Array<MapData, u64>,
+}
+
+/// Entries in use and room, for one map.
+#[derive(Debug, Clone, Copy)]
+pub struct Fill {
+    pub map: &'static str,
+    pub entries: usize,
+    pub capacity: usize,
+}
+
+fn failed(what: &str, error: &MapError) -> Failure {
+    let full = matches!(error, MapError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::E2BIG));
+    if full {
+        Failure::unavailable(format!(
+            "the map {what} is full: the policy names more accounts than the kernel gate has room for"
+        ))
+    } else {
+        match error {
+            MapError::SyscallError(e) => Failure::from_io(&e.io_error, format!("the map {what} cannot be used")),
+            other => Failure::unavailable(format!("the map {what} cannot be used: {other}")),
+        }
+    }
+}
+
+impl Maps {
+    /// Opens the maps of a pinned gate.
+    pub fn open(pins: &Pins) -> Result<Self> {
+        fn typed<T: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str, wrap: fn(MapData) -> Map) -> Result<T> {
+            let open = || T::try_from(wrap(MapData::from_pin(pins.map(name))?));
+            open().map_err(|e| failed(name, &e))
+        }
+        Ok(Self {
+            meta: typed(pins, map::META, Map::Array)?,
+            active: typed(pins, map::ACTIVE, Map::Array)?,
+            ports: typed(pins, map::PORTS, Map::Array)?,
+            policy: typed(pins, map::POLICY, Map::Array)?,
+            rules: typed(pins, map::RULES, Map::HashMap)?,
+            subuids: typed(pins, map::SUBUIDS, Map::LpmTrie)?,
+            local: typed(pins, map::LOCAL, Map::HashMap)?,
+            windows: typed(pins, map::WINDOWS, Map::HashMap)?,
+            counters: typed(pins, map::COUNTERS, Map::HashMap)?,
+            accounts: typed(pins, map::ACCOUNTS, Map::HashMap)?,
+            namespaces: typed(pins, map::NAMESPACES, Map::HashMap)?,
+            names: typed(pins, map::NAMES, Map::HashMap)?,
+            losses: typed(pins, map::LOSSES, Map::Array)?,
+        })
+    }
+
+    /// Signs fresh pins with the layout: the last step of making them, so that half-made ones are known.
+    pub fn sign(&mut self) -> Result<()> {
+        self.meta.set(0, Meta { magic: MAGIC, layout: LAYOUT_VERSION }, 0).map_err(|e| failed(map::META, &e))
+    }
+
+    /// Number of the generation in force.
+    pub fn active(&self) -> Result<u32> {
+        self.active.get(&0, 0).map(|n| n & (GENERATIONS - 1)).map_err(|e| failed(map::ACTIVE, &e))
+    }
+
+    /// The policy in force, without its rules.
+    pub fn policy(&self) -> Result<Policy> {
+        self.policy.get(&self.active()?, 0).map_err(|e| failed(map::POLICY, &e))
+    }
+
+    pub fn ports(&self) -> Result<PortSet> {
+        self.ports.get(&self.active()?, 0).map_err(|e| failed(map::PORTS, &e))
+    }
+
+    /// The rule of one account in the generation in force.
+    pub fn rule(&self, account: Account) -> Result<Option<Rule>> {
+        match self.rules.get(&RuleKey::new(self.active()?, account), 0) {
+            Ok(rule) => Ok(Some(rule)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(e) => Err(failed(map::RULES, &e)),
+        }
+    }
+
+    /// Every rule of the generation in force.
+    pub fn rules(&self) -> Result<Vec<(Account, Rule)>> {
+        let active = self.active()?;
+        self.rules
+            .iter()
+            .filter(|entry| !matches!(entry, Ok((key, _)) if key.generation != active))
+            .map(|entry| entry.map(|(key, rule)| (key.account, rule)).map_err(|e| failed(map::RULES, &e)))
+            .collect()
+    }
+
+    /// Writes a policy beside the one in force and then makes it the one in force, in one step.
+    /// Until that step nothing has changed; when anything fails, nothing will.
+    pub fn install(&mut self, compiled: &Compiled) -> Result<u64> {
+        let old = self.active()?;
+        let new = old ^ 1;
+        self.forget(new)?;
+        let serial = self.policy.get(&old, 0).map_err(|e| failed(map::POLICY, &e))?.serial + 1;
+        if let Err(e) = self.write(new, serial, compiled) {
+            let _ = self.forget(new);
+            return Err(e);
+        }
+        for &port in &compiled.ports {
+            self.make_overflow_counters(port)?;
+        }
+        self.active.set(0, new, 0).map_err(|e| failed(map::ACTIVE, &e))?;
+        // A connect that still reads the old generation must have ended before its rules go.
+        sys::wait_for_running_programs();
+        self.forget(old)?;
+        Ok(serial)
+    }
+
+    fn write(&mut self, generation: u32, serial: u64, compiled: &Compiled) -> Result<()> {
+        for (account, rule) in &compiled.rules {
+            self.rules.insert(RuleKey::new(generation, *account), rule, 0).map_err(|e| failed(map::RULES, &e))?;
+        }
+        for range in &compiled.subuids {
+            let key = Key::new(32 + range.bits, SubuidKey::new(generation, range.first));
+            self.subuids.insert(&key, range.owner, 0).map_err(|e| failed(map::SUBUIDS, &e))?;
+        }
+        let mut ports = PortSet::EMPTY;
+        compiled.ports.iter().for_each(|&port| ports.insert(port));
+        self.ports.set(generation, ports, 0).map_err(|e| failed(map::PORTS, &e))?;
+        let policy = Policy { serial, ..compiled.policy };
+        self.policy.set(generation, policy, 0).map_err(|e| failed(map::POLICY, &e))
+    }
+
+    /// Removes the rules of a generation that is not in force.
+    fn forget(&mut self, generation: u32) -> Result<()> {
+        let stale: Vec<_> = self.rules.keys().filter_map(|k| k.ok()).filter(|k| k.generation == generation).collect();
+        for key in stale {
+            self.rules.remove(&key).map_err(|e| failed(map::RULES, &e))?;
+        }
+        let stale: Vec<_> =
+            self.subuids.keys().filter_map(|k| k.ok()).filter(|k| k.data().generation == generation.to_be()).collect();
+        for key in stale {
+            self.subuids.remove(&key).map_err(|e| failed(map::SUBUIDS, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the window shared by accounts that find no room, before it can be needed.
+    pub fn make_overflow_windows(&mut self) -> Result<()> {
+        let empty = LockedWindow { lock: 0, _pad: 0, window: Window::EMPTY };
+        for span in Span::ALL {
+            for lane in [Lane::Admitted, Lane::Deferred] {
+                for scope in [Account::OTHER, Account::HOST] {
+                    let made = self.windows.insert(WindowKey::new(scope, span, lane), empty, BPF_NOEXIST);
+                    accept_existing(made).map_err(|e| failed(map::WINDOWS, &e))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_overflow_counters(&mut self, port: u16) -> Result<()> {
+        for route in Route::ALL {
+            for verdict in Verdict::ALL {
+                let made = self.counters.insert(CounterKey::new(Account::OTHER, port, route, verdict), 0, BPF_NOEXIST);
+                accept_existing(made).map_err(|e| failed(map::COUNTERS, &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the set of the host's own addresses the given one. Addresses in both stay throughout.
+    pub fn set_local(&mut self, addresses: &HashSet<Address>) -> Result<()> {
+        let old: HashSet<Address> = self.local.keys().filter_map(|k| k.ok()).collect();
+        for address in addresses.difference(&old) {
+            self.local.insert(address, 1, 0).map_err(|e| failed(map::LOCAL, &e))?;
+        }
+        for address in old.difference(addresses) {
+            self.local.remove(address).map_err(|e| failed(map::LOCAL, &e))?;
+        }
+        Ok(())
+    }
+
+    pub fn is_local(&self, address: &Address) -> bool {
+        address.is_loopback() || self.local.get(address, 0).is_ok()
+    }
+
+    /// The user a subordinate uid is charged to.
+    pub fn owner_of(&self, uid: u32) -> Result<Option<u32>> {
+        match self.subuids.get(&Key::new(SubuidKey::BITS, SubuidKey::new(self.active()?, uid)), 0) {
+            Ok(owner) => Ok(Some(owner)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(e) => Err(failed(map::SUBUIDS, &e)),
+        }
+    }
+
+    pub fn window(&self, key: &WindowKey) -> Result<Option<Window>> {
+        match self.windows.get(key, BPF_F_LOCK) {
+            Ok(locked) => Ok(Some(locked.window)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(e) => Err(failed(map::WINDOWS, &e)),
+        }
+    }
+
+    /// Connections admitted to an account (or the host) in the span that ends now.
+    pub fn usage(&self, scope: Account, span: Span) -> Result<u64> {
+        let window = self.window(&WindowKey::new(scope, span, Lane::Admitted))?;
+        Ok(window.map_or(0, |w| w.used(span.slot(sys::boot_nanos()))))
+    }
+
+    pub fn counters(&self) -> Result<Vec<(CounterKey, u64)>> {
+        self.counters.iter().collect::<Result<_, _>>().map_err(|e| failed(map::COUNTERS, &e))
+    }
+
+    /// Every account that was seen, in the order of its first connection.
+    pub fn accounts(&self) -> Result<Vec<(Account, AccountState)>> {
+        let mut all: Vec<_> = self.accounts.iter().collect::<Result<_, _>>().map_err(|e| failed(map::ACCOUNTS, &e))?;
+        all.sort_by_key(|(account, state): &(Account, AccountState)| (state.first_seen, *account));
+        Ok(all)
+    }
+
+    pub fn name(&self, account: Account) -> Option<String> {
+        let name = self.names.get(&account, 0).ok()?;
+        let end = name.0.iter().position(|&b| b == 0).unwrap_or(name.0.len());
+        Some(String::from_utf8_lossy(&name.0[..end]).into_owned())
+    }
+
+    pub fn set_name(&mut self, account: Account, name: &str) -> Result<()> {
+        let mut bytes = [0; smtp_common::names::NAME_LEN];
+        let end = name.floor_char_boundary(bytes.len());
+        bytes[..end].copy_from_slice(&name.as_bytes()[..end]);
+        self.names.insert(account, Name(bytes), 0).map_err(|e| failed(map::NAMES, &e))
+    }
+
+    pub fn loss(&self, what: Loss) -> Result<u64> {
+        self.losses.get(&(what as u32), 0).map_err(|e| failed(map::LOSSES, &e))
+    }
+
+    /// How full the maps are that can fill up.
+    pub fn fill(&self) -> Vec<Fill> {
+        let fill = |map, entries, capacity| Fill { map, entries, capacity };
+        vec![
+            fill("accounts", self.accounts.keys().count(), capacity::ACCOUNTS),
+            fill("counters", self.counters.keys().count(), capacity::COUNTERS),
+            fill("local", self.local.keys().count(), capacity::LOCAL),
+            fill("names", self.names.keys().count(), capacity::NAMES),
+            fill("namespaces", self.namespaces.keys().count(), capacity::NAMESPACES),
+            fill("rules", self.rules.keys().count(), capacity::RULES),
+            fill("subuids", self.subuids.keys().count(), capacity::SUBUIDS),
+            fill("windows", self.windows.keys().count(), capacity::WINDOWS),
+        ]
+    }
+}
+
+fn accept_existing(made: Result<(), MapError>) -> Result<(), MapError> {
+    match made {
+        Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other,
+    }
+}

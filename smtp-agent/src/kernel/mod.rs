@@ -1,0 +1,12 @@
+//! The kernel side as the agent sees it: facts of the host, pins, maps, programs. Nothing outside this room
+//! uses aya.
+
+pub mod addresses;
+pub mod btf;
+pub mod cgroup;
+pub mod gate;
+pub mod host;
+pub mod maps;
+pub mod pins;
+pub mod ring;
+pub mod sys;

@@ -1,0 +1,93 @@
+//! The bpf(2) and statfs(2) calls aya has no function for.
+//!
+//! aya 0.14 opens, creates and pins a cgroup link but cannot put another program behind a pinned one,
+//! which is what lets an agent be replaced with no moment unguarded.
+
+use std::{
+    ffi::CString,
+    io,
+    mem::size_of,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+    // SAFETY: `attr` is a whole, zero-initialised union whose pointers the callers keep alive over the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_mut(attr), size_of::<bpf_attr>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: a union of plain integers, for which zero is valid.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Opens what is pinned at `path` (`BPF_OBJ_GET`, Linux 4.4).
+pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Puts `program` behind `link` in one step (`BPF_LINK_UPDATE`, `cgroup_bpf_replace`, Linux 5.7): a connect
+/// meets either the old program or the new one, never both, never none.
+pub fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.link_update.link_fd = link.as_raw_fd() as u32;
+    attr.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// The cgroup v2 id a link is attached to, or `None` when that cgroup is gone (`bpf_cgroup_link_fill_link_info`
+/// then says 0, Linux 5.8).
+pub fn cgroup_of_link(link: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    // SAFETY: plain integers, for which zero is valid.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut attr = zeroed();
+    attr.info.bpf_fd = link.as_raw_fd() as u32;
+    attr.info.info_len = size_of::<bpf_link_info>() as u32;
+    attr.info.info = &raw mut info as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: the kernel has filled the variant for cgroup links.
+    let id = unsafe { info.__bindgen_anon_1.cgroup.cgroup_id };
+    Ok((id != 0).then_some(id))
+}
+
+/// Waits until every BPF program that was running when this was called has ended.
+///
+/// cgroup programs run inside an RCU read-side section, and `MEMBARRIER_CMD_GLOBAL` is `synchronize_rcu()`
+/// (kernel/sched/membarrier.c). Where it is not to be had (`nohz_full`), a tenth of a second is far longer
+/// than a program of a few microseconds runs.
+pub fn wait_for_running_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointers are passed.
+    if unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } != 0 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`, the clock the probe reads.
+pub fn boot_nanos() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).expect("every kernel since 2.6.39 has it");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}
+
+/// The error the kernel answers when asked for a program id past all there are: `ENOENT` where bpf(2) may be
+/// used, something else where it may not (`bpf_obj_get_next_id`, Linux 4.13).
+pub fn next_program_id_after_last() -> io::Error {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_6.__bindgen_anon_1.start_id = u32::MAX - 1;
+    match bpf(bpf_cmd::BPF_PROG_GET_NEXT_ID, &mut attr) {
+        Ok(_) => io::Error::from_raw_os_error(libc::ENOENT),
+        Err(e) => e,
+    }
+}

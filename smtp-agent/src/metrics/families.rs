@@ -1,0 +1,264 @@
+//! The metric families: names, labels and where each number comes from.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::Ordering,
+};
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::{AtomicU64, Collector, GenericCounter, GenericCounterVec},
+};
+use smtp_common::{
+    connection::{Account, Route, kind},
+    counter::{CounterKey, Loss, Verdict},
+    names::{LAYOUT_VERSION, program},
+    rule::{Action, Policy, Rule},
+    window::{Span, UNLIMITED},
+};
+
+use crate::{
+    accounts::label::OTHER,
+    daemon::shared::Shared,
+    kernel::{gate, maps::Maps},
+};
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+type CounterVec = GenericCounterVec<AtomicU64>;
+
+/// Everything, in the text format Prometheus scrapes.
+pub fn scrape(shared: &Shared) -> Result<Vec<u8>> {
+    let registry = Registry::new();
+    let maps = shared.maps();
+    let names = Named::of(shared, &maps)?;
+    connections(&registry, &maps, &names)?;
+    limits(&registry, &maps, &names)?;
+    host(&registry, &maps)?;
+    health(&registry, shared, &maps)?;
+    let mut out = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut out)?;
+    Ok(out)
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<CounterVec> {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<GenericCounter<AtomicU64>> {
+    register(registry, IntCounter::new(name, help)?)
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec> {
+    register(registry, GaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge> {
+    register(registry, Gauge::new(name, help)?)
+}
+
+/// Which accounts have a label of their own: the first that were seen, up to the cap, so that a label once
+/// given is kept over restarts and no counter ever falls.
+struct Named {
+    labels: HashMap<Account, String>,
+    seen: Vec<Account>,
+}
+
+impl Named {
+    fn of(shared: &Shared, maps: &Maps) -> Result<Self> {
+        let room = shared.status.max_users.load(Ordering::Relaxed);
+        let seen: Vec<_> = maps.accounts()?.into_iter().map(|(account, _)| account).collect();
+        let mut labels = HashMap::new();
+        let mut taken = HashSet::new();
+        for &account in &seen {
+            let label = shared.naming.label(account, maps);
+            // Two accounts may share a name: a container that was started anew has the label it had.
+            if taken.contains(&label) || taken.len() < room {
+                taken.insert(label.clone());
+                labels.insert(account, label);
+            }
+        }
+        Ok(Self { labels, seen })
+    }
+
+    fn label(&self, account: Account) -> &str {
+        self.labels.get(&account).map_or(OTHER, String::as_str)
+    }
+}
+
+fn connections(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
+    let family = counters(
+        registry,
+        "smtp_connections_total",
+        "SMTP connections the gate has seen, by account, route, port and verdict.",
+        &["user", "route", "port", "verdict"],
+    )?;
+    let add = |key: &CounterKey, count: u64| {
+        let route = Route::from_u8(key.route).map_or("unknown", Route::name);
+        let label = names.label(key.account);
+        // A verdict that shows up with its first count would hide that count from rate(): all start at 0.
+        for verdict in Verdict::ALL {
+            let series = family.with_label_values(&[label, route, &key.port.to_string(), verdict.name()]);
+            if verdict as u8 == key.verdict {
+                series.inc_by(count);
+            }
+        }
+    };
+    for (key, count) in maps.counters()? {
+        add(&key, count);
+    }
+    for port in maps.ports()?.iter() {
+        for route in Route::ALL {
+            add(&CounterKey::new(Account::OTHER, port, route, Verdict::Allowed), 0);
+        }
+    }
+    Ok(())
+}
+
+/// The rule of an account the way the kernel picks it.
+fn rule(maps: &Maps, policy: &Policy, account: Account) -> Result<Rule> {
+    Ok(match account.kind {
+        kind::USER => maps.rule(account)?.unwrap_or(policy.default),
+        kind::KERNEL => policy.kernel_threads,
+        _ => policy.containers,
+    })
+}
+
+fn limits(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
+    let limit = gauges(
+        registry,
+        "smtp_limit",
+        "Connections to remote SMTP servers an account may make in a window; for `other`, the default plan's.",
+        &["user", "window"],
+    )?;
+    let usage = gauges(
+        registry,
+        "smtp_usage",
+        "Connections to remote SMTP servers an account was granted in the window that ends now; for `other`, the most any one of them was.",
+        &["user", "window"],
+    )?;
+    let policy = maps.policy()?;
+    for span in Span::ALL {
+        let other = policy.default.limit(span);
+        if other.is_set() {
+            limit.with_label_values(&[OTHER, span.name()]).set(other.limit as f64);
+            usage.with_label_values(&[OTHER, span.name()]).set(0.0);
+        }
+    }
+    for &account in &names.seen {
+        let rule = rule(maps, &policy, account)?;
+        if rule.action != Action::Limited as u8 {
+            continue;
+        }
+        let label = names.label(account);
+        for span in Span::ALL.into_iter().filter(|&span| rule.limit(span).is_set()) {
+            let used = maps.usage(account, span)? as f64;
+            let series = usage.with_label_values(&[label, span.name()]);
+            series.set(series.get().max(used));
+            if label != OTHER {
+                limit.with_label_values(&[label, span.name()]).set(rule.limit(span).limit as f64);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn host(registry: &Registry, maps: &Maps) -> Result<()> {
+    let limit = gauges(
+        registry,
+        "smtp_host_limit",
+        "The host's budget of connections in a window; +Inf when none is set.",
+        &["window"],
+    )?;
+    let usage = gauges(
+        registry,
+        "smtp_host_usage",
+        "Connections to remote SMTP servers from the whole host in the window that ends now, exempt accounts included.",
+        &["window"],
+    )?;
+    let policy = maps.policy()?;
+    for span in Span::ALL {
+        let budget = match policy.host_limit(span) {
+            UNLIMITED => f64::INFINITY,
+            n => n as f64,
+        };
+        limit.with_label_values(&[span.name()]).set(budget);
+        usage.with_label_values(&[span.name()]).set(maps.usage(Account::HOST, span)? as f64);
+    }
+    Ok(())
+}
+
+fn health(registry: &Registry, shared: &Shared, maps: &Maps) -> Result<()> {
+    let status = &shared.status;
+    let policy = maps.policy()?;
+
+    counter(registry, "smtp_agent_events_total", "Events the agent has read from the kernel since it started.")?
+        .inc_by(status.events.load(Ordering::Relaxed));
+    let lost = counters(
+        registry,
+        "smtp_agent_events_lost_total",
+        "Events that nobody was told of, by cause; counts are not affected.",
+        &["cause"],
+    )?;
+    for cause in Loss::EVENTS {
+        lost.with_label_values(&[cause.name()]).inc_by(maps.loss(cause)?);
+    }
+    lost.with_label_values(&["subscriber_slow"]).inc_by(status.events_lost_to_slow_listeners.load(Ordering::Relaxed));
+
+    let full = counters(
+        registry,
+        "smtp_agent_map_full_total",
+        "Times a map of the gate had no room; what happens then is in the documentation.",
+        &["map"],
+    )?;
+    for map in Loss::MAPS {
+        full.with_label_values(&[map.name()]).inc_by(maps.loss(map)?);
+    }
+    let entries = gauges(registry, "smtp_agent_map_entries", "Entries in use in a map of the gate.", &["map"])?;
+    let capacity = gauges(registry, "smtp_agent_map_capacity", "Entries a map of the gate has room for.", &["map"])?;
+    for fill in maps.fill() {
+        entries.with_label_values(&[fill.map]).set(fill.entries as f64);
+        capacity.with_label_values(&[fill.map]).set(fill.capacity as f64);
+    }
+
+    let attached =
+        gauges(registry, "smtp_agent_gate_attached", "1 when the hook is attached to the cgroup.", &["hook"])?;
+    for hook in program::ALL {
+        attached.with_label_values(&[hook]).set(gate::is_attached(&shared.pins, hook) as u8 as f64);
+    }
+    let mode = gauges(registry, "smtp_agent_mode", "1 for the mode in force.", &["mode"])?;
+    mode.with_label_values(&["enforce"]).set((policy.enforce == 1) as u8 as f64);
+    mode.with_label_values(&["observe"]).set((policy.enforce == 0) as u8 as f64);
+
+    gauge(registry, "smtp_agent_policy_generation", "Serial of the policy in force; grows by one with each reload.")?
+        .set(policy.serial as f64);
+    gauge(
+        registry,
+        "smtp_agent_config_reload_success",
+        "1 when the last attempt to load the configuration succeeded.",
+    )?
+    .set(status.reload_success.load(Ordering::Relaxed) as u8 as f64);
+    gauge(
+        registry,
+        "smtp_agent_config_reload_success_timestamp_seconds",
+        "When the configuration was last loaded, in seconds since the epoch.",
+    )?
+    .set(status.reload_success_at.load(Ordering::Relaxed) as f64);
+    gauge(registry, "smtp_agent_users_unresolved", "Names in the configuration that this host does not have.")?
+        .set(status.unresolved.load(Ordering::Relaxed) as f64);
+    gauge(registry, "smtp_agent_accounts", "Accounts the gate has seen.")?.set(maps.accounts()?.len() as f64);
+
+    let build = register(
+        registry,
+        IntGaugeVec::new(
+            Opts::new("smtp_agent_build_info", "1, with the version and the layout of the pins as labels."),
+            &["version", "layout"],
+        )?,
+    )?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION"), &LAYOUT_VERSION.to_string()]).set(1);
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The HTTP side: /metrics for Prometheus, / for people, /-/healthy and /-/ready for supervisors.
+
+use std::{
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::{Arc, atomic::Ordering},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use tokio::net::TcpListener;
+
+use super::families::scrape;
+use crate::{
+    daemon::shared::Shared,
+    exit::{Code, Failure, Result},
+};
+
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Binds before anything is attached, so that a port in use costs nothing.
+pub fn bind(listen: SocketAddr) -> Result<StdListener> {
+    let listener = StdListener::bind(listen).and_then(|l| l.set_nonblocking(true).map(|()| l));
+    listener.map_err(|e| {
+        let code =
+            if e.kind() == std::io::ErrorKind::PermissionDenied { Code::NotPermitted } else { Code::Unavailable };
+        Failure::new(
+            code,
+            format!(
+                "the metrics cannot be served on {listen}: {e}; write another address in [metrics] listen, or \"off\""
+            ),
+        )
+    })
+}
+
+/// Serves until the task is dropped.
+pub async fn serve(shared: Arc<Shared>, listener: StdListener) -> std::io::Result<()> {
+    let routes = Router::new()
+        .route("/", get(landing))
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(|| async { "smtp-agent is alive\n" }))
+        .route("/-/ready", get(ready))
+        .with_state(shared);
+    axum::serve(TcpListener::from_std(listener)?, routes).await
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    // Reading the maps is system calls, which must not hold up the other tasks.
+    let scraped = tokio::task::spawn_blocking(move || scrape(&shared).map_err(|e| e.to_string())).await;
+    match scraped.map_err(|e| e.to_string()).and_then(|text| text) {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(e) => {
+            tracing::error!("a scrape failed: {e}");
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("the gate's maps cannot be read: {e}\n")).into_response()
+        }
+    }
+}
+
+async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    if shared.status.ready.load(Ordering::Relaxed) {
+        "smtp-agent is ready: the gate is attached\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "smtp-agent is not ready: the gate is not attached\n").into_response()
+    }
+}
+
+async fn landing() -> Html<String> {
+    Html(format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>smtp-agent</title></head>\n\
+         <body><h1>smtp-agent {}</h1>\n<p>Who is sending mail from this host, and how it is stopped at the limit.</p>\n\
+         <ul><li><a href=\"/metrics\">Metrics</a> for Prometheus</li>\n\
+         <li><a href=\"/-/healthy\">Healthy</a>: the agent answers</li>\n\
+         <li><a href=\"/-/ready\">Ready</a>: the gate is attached</li></ul>\n\
+         <p>On the host: <code>smtp-agent status</code>, <code>smtp-agent events</code>, \
+         <code>smtp-agent explain --user NAME</code>.</p></body></html>\n",
+        env!("CARGO_PKG_VERSION")
+    ))
+}

@@ -1,0 +1,111 @@
+//! One attempt as it is shown, by `smtp-agent events` and to whoever reads its JSON.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+use smtp_common::{
+    connection::Route,
+    counter::{Reason, Verdict},
+    event::{ConnectEvent, flag},
+};
+
+use super::process::Process;
+use crate::accounts::{container::unit_of_cgroup, label::printable_until_nul};
+
+/// All text in it is safe on a terminal: control characters and foreign bytes are escaped.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Story {
+    /// RFC 3339, UTC, milliseconds.
+    pub time: String,
+    pub account: String,
+    pub verdict: String,
+    pub reason: String,
+    pub destination: IpAddr,
+    pub port: u16,
+    pub route: String,
+    /// Real uid and gid in the host's numbering, process and thread id.
+    pub uid: u32,
+    pub gid: u32,
+    pub tgid: u32,
+    pub tid: u32,
+    /// Name of the thread, as it calls itself: no evidence by itself.
+    pub comm: String,
+    /// Absent when the process had ended before it could be looked at.
+    pub exe: Option<String>,
+    pub command: Option<Vec<String>>,
+    /// cgroup path; on hybrid hosts systemd's v1 path where the v2 one says nothing.
+    pub cgroup: Option<String>,
+    /// The unit the cgroup belongs to.
+    pub unit: Option<String>,
+    pub kernel_thread: bool,
+    pub container: bool,
+    pub subordinate_uid: bool,
+    /// Serial of the policy that decided.
+    pub policy: u64,
+}
+
+impl Story {
+    /// `boot_now` is the boot clock at `now`; together they date the event.
+    pub fn tell(
+        event: &ConnectEvent,
+        account: String,
+        process: Process,
+        cgroup: Option<String>,
+        boot_now: u64,
+        now: SystemTime,
+    ) -> Self {
+        let time = now - Duration::from_nanos(boot_now.saturating_sub(event.time));
+        let cgroup = cgroup.filter(|path| path != "/").or(process.cgroup).or(Some("/".into()));
+        let name = |name: Option<&'static str>| name.unwrap_or("unknown").to_owned();
+        Self {
+            time: humantime::format_rfc3339_millis(time).to_string(),
+            account,
+            verdict: name(Verdict::from_u8(event.verdict).map(Verdict::name)),
+            reason: name(Reason::from_u8(event.reason).map(Reason::name)),
+            destination: event.destination.into(),
+            port: event.port,
+            route: name(Route::from_u8(event.route).map(Route::name)),
+            uid: event.uid,
+            gid: event.gid,
+            tgid: event.tgid,
+            tid: event.tid,
+            comm: printable_until_nul(&event.comm),
+            exe: process.exe,
+            command: process.command,
+            unit: cgroup.as_deref().and_then(unit_of_cgroup).map(str::to_owned),
+            cgroup,
+            kernel_thread: event.flags & flag::KERNEL_THREAD != 0,
+            container: event.flags & flag::FOREIGN_NETNS != 0,
+            subordinate_uid: event.flags & flag::SUBORDINATE != 0,
+            policy: event.policy,
+        }
+    }
+}
+
+/// One line, columns first and what has no fixed width last.
+impl fmt::Display for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let to = match self.destination {
+            IpAddr::V4(ip) => format!("{ip}:{}", self.port),
+            IpAddr::V6(ip) => format!("[{ip}]:{}", self.port),
+        };
+        let what = self.exe.as_deref().unwrap_or(&self.comm);
+        write!(
+            f,
+            "{}  {:<14}  {:<16}  {:<13}  {:<6}  {:<24}  pid {:<8} {}",
+            self.time, self.verdict, self.account, self.reason, self.route, to, self.tgid, what
+        )?;
+        if let Some(unit) = &self.unit {
+            write!(f, "  ({unit})")?;
+        }
+        match &self.command {
+            Some(command) => write!(f, "  {}", command.join(" ")),
+            None if self.exe.is_none() => f.write_str("  (the process has ended)"),
+            None => Ok(()),
+        }
+    }
+}
