@@ -1,8 +1,11 @@
 //! The pinned maps, typed: what the daemon writes and every command reads.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, os::fd::AsFd};
 
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
+use aya::{
+    Pod,
+    maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key},
+};
 use smtp_common::{
     connection::{Account, Address, Route},
     counter::{AccountState, CounterKey, Loss, Verdict},
@@ -114,11 +117,8 @@ impl Maps {
     /// Every rule of the generation in force.
     pub fn rules(&self) -> Result<Vec<(Account, Rule)>> {
         let active = self.active()?;
-        self.rules
-            .iter()
-            .filter(|entry| !matches!(entry, Ok((key, _)) if key.generation != active))
-            .map(|entry| entry.map(|(key, rule)| (key.account, rule)).map_err(|e| failed(map::RULES, &e)))
-            .collect()
+        let all = entries(&self.rules, map::RULES)?;
+        Ok(all.into_iter().filter(|(key, _)| key.generation == active).map(|(key, rule)| (key.account, rule)).collect())
     }
 
     /// Writes a policy beside the one in force and then makes it the one in force, in one step.
@@ -159,8 +159,8 @@ impl Maps {
 
     /// Removes the rules of a generation that is not in force.
     fn forget(&mut self, generation: u32) -> Result<()> {
-        let stale: Vec<_> = self.rules.keys().filter_map(|k| k.ok()).filter(|k| k.generation == generation).collect();
-        for key in stale {
+        let all = entries(&self.rules, map::RULES)?;
+        for (key, _) in all.into_iter().filter(|(key, _)| key.generation == generation) {
             self.rules.remove(&key).map_err(|e| failed(map::RULES, &e))?;
         }
         let stale: Vec<_> =
@@ -197,7 +197,7 @@ impl Maps {
 
     /// Makes the set of the host's own addresses the given one. Addresses in both stay throughout.
     pub fn set_local(&mut self, addresses: &HashSet<Address>) -> Result<()> {
-        let old: HashSet<Address> = self.local.keys().filter_map(|k| k.ok()).collect();
+        let old: HashSet<Address> = entries(&self.local, map::LOCAL)?.into_iter().map(|(address, _)| address).collect();
         for address in addresses.difference(&old) {
             self.local.insert(address, 1, 0).map_err(|e| failed(map::LOCAL, &e))?;
         }
@@ -235,13 +235,13 @@ impl Maps {
     }
 
     pub fn counters(&self) -> Result<Vec<(CounterKey, u64)>> {
-        self.counters.iter().collect::<Result<_, _>>().map_err(|e| failed(map::COUNTERS, &e))
+        entries(&self.counters, map::COUNTERS)
     }
 
     /// Every account that was seen, in the order of its first connection.
     pub fn accounts(&self) -> Result<Vec<(Account, AccountState)>> {
-        let mut all: Vec<_> = self.accounts.iter().collect::<Result<_, _>>().map_err(|e| failed(map::ACCOUNTS, &e))?;
-        all.sort_by_key(|(account, state): &(Account, AccountState)| (state.first_seen, *account));
+        let mut all = entries(&self.accounts, map::ACCOUNTS)?;
+        all.sort_by_key(|(account, state)| (state.first_seen, *account));
         Ok(all)
     }
 
@@ -263,19 +263,36 @@ impl Maps {
     }
 
     /// How full the maps are that can fill up.
-    pub fn fill(&self) -> Vec<Fill> {
+    pub fn fill(&self) -> Result<Vec<Fill>> {
         let fill = |map, entries, capacity| Fill { map, entries, capacity };
-        vec![
-            fill("accounts", self.accounts.keys().count(), capacity::ACCOUNTS),
-            fill("counters", self.counters.keys().count(), capacity::COUNTERS),
-            fill("local", self.local.keys().count(), capacity::LOCAL),
-            fill("names", self.names.keys().count(), capacity::NAMES),
-            fill("namespaces", self.namespaces.keys().count(), capacity::NAMESPACES),
-            fill("rules", self.rules.keys().count(), capacity::RULES),
+        Ok(vec![
+            fill("accounts", count(&self.accounts, map::ACCOUNTS)?, capacity::ACCOUNTS),
+            fill("counters", count(&self.counters, map::COUNTERS)?, capacity::COUNTERS),
+            fill("local", count(&self.local, map::LOCAL)?, capacity::LOCAL),
+            fill("names", count(&self.names, map::NAMES)?, capacity::NAMES),
+            fill("namespaces", count(&self.namespaces, map::NAMESPACES)?, capacity::NAMESPACES),
+            fill("rules", count(&self.rules, map::RULES)?, capacity::RULES),
             fill("subuids", self.subuids.keys().count(), capacity::SUBUIDS),
-            fill("windows", self.windows.keys().count(), capacity::WINDOWS),
-        ]
+            fill("windows", count(&self.windows, map::WINDOWS)?, capacity::WINDOWS),
+        ])
     }
+}
+
+fn walk<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, name: &str, each: impl FnMut(K, V)) -> Result<()> {
+    sys::entries(map.map().fd().as_fd(), each)
+        .map_err(|e| Failure::from_io(&e, format!("the map {name} cannot be read")))
+}
+
+fn entries<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, name: &str) -> Result<Vec<(K, V)>> {
+    let mut all = Vec::new();
+    walk(map, name, |key, value| all.push((key, value)))?;
+    Ok(all)
+}
+
+fn count<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, name: &str) -> Result<usize> {
+    let mut count = 0;
+    walk(map, name, |_, _| count += 1)?;
+    Ok(count)
 }
 
 fn accept_existing(made: Result<(), MapError>) -> Result<(), MapError> {

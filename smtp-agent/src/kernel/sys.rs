@@ -14,6 +14,7 @@ use std::{
     path::Path,
 };
 
+use aya::Pod;
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
@@ -89,5 +90,51 @@ pub fn next_program_id_after_last() -> io::Error {
     match bpf(bpf_cmd::BPF_PROG_GET_NEXT_ID, &mut attr) {
         Ok(_) => io::Error::from_raw_os_error(libc::ENOENT),
         Err(e) => e,
+    }
+}
+
+/// Entries fetched by one system call, to begin with.
+const BATCH: usize = 16_384;
+
+/// Hands every entry of a hash map to `each`, many per system call (`BPF_MAP_LOOKUP_BATCH`,
+/// `__htab_map_lookup_and_delete_batch`, Linux 5.6): two calls for each entry take seconds where a map is full.
+pub fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(K, V)) -> io::Result<()> {
+    // The kernel's cursor into a hash map: the number of the next bucket.
+    let mut next: Option<u32> = None;
+    let mut room = BATCH;
+    loop {
+        let mut keys = Vec::<K>::with_capacity(room);
+        let mut values = Vec::<V>::with_capacity(room);
+        let (from, mut to) = (next.unwrap_or(0), 0u32);
+        let mut attr = zeroed();
+        attr.batch.map_fd = map.as_raw_fd() as u32;
+        attr.batch.in_batch = next.map_or(0, |_| &raw const from as u64);
+        attr.batch.out_batch = &raw mut to as u64;
+        attr.batch.keys = keys.as_mut_ptr() as u64;
+        attr.batch.values = values.as_mut_ptr() as u64;
+        attr.batch.count = room as u32;
+        let last = match bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) {
+            Ok(_) => false,
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => true,
+            // One bucket holds more than there is room for.
+            Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => {
+                room *= 2;
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        // SAFETY: the kernel has written the count, and that many keys and values; every bit pattern of a `Pod`
+        // is valid.
+        let count = unsafe { attr.batch.count } as usize;
+        // SAFETY: as above, and the count is never more than was asked for.
+        unsafe {
+            keys.set_len(count);
+            values.set_len(count);
+        }
+        keys.into_iter().zip(values).for_each(|(key, value)| each(key, value));
+        if last {
+            return Ok(());
+        }
+        next = Some(to);
     }
 }

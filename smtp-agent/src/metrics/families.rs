@@ -11,7 +11,7 @@ use prometheus::{
 };
 use smtp_common::{
     connection::{Account, Route, kind},
-    counter::{CounterKey, Loss, Verdict},
+    counter::{Loss, Verdict},
     names::{LAYOUT_VERSION, program},
     rule::{Action, Policy, Rule},
     window::{Span, UNLIMITED},
@@ -97,23 +97,24 @@ fn connections(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
         "SMTP connections the gate has seen, by account, route, port and verdict.",
         &["user", "route", "port", "verdict"],
     )?;
-    let add = |key: &CounterKey, count: u64| {
-        let route = Route::from_u8(key.route).map_or("unknown", Route::name);
-        let label = names.label(key.account);
-        // A verdict that shows up with its first count would hide that count from rate(): all start at 0.
-        for verdict in Verdict::ALL {
-            let series = family.with_label_values(&[label, route, &key.port.to_string(), verdict.name()]);
-            if verdict as u8 == key.verdict {
-                series.inc_by(count);
-            }
-        }
-    };
-    for (key, count) in maps.counters()? {
-        add(&key, count);
-    }
+    // A verdict that shows up with its first count would hide that count from rate(): all start at 0.
+    let mut sums: HashMap<(&str, u8, u16), [u64; Verdict::ALL.len()]> = HashMap::new();
     for port in maps.ports()?.iter() {
         for route in Route::ALL {
-            add(&CounterKey::new(Account::OTHER, port, route, Verdict::Allowed), 0);
+            sums.insert((OTHER, route as u8, port), Default::default());
+        }
+    }
+    for (key, count) in maps.counters()? {
+        let verdicts = sums.entry((names.label(key.account), key.route, key.port)).or_default();
+        if let Some(sum) = verdicts.get_mut(key.verdict as usize) {
+            *sum += count;
+        }
+    }
+    for ((label, route, port), verdicts) in sums {
+        let route = Route::from_u8(route).map_or("unknown", Route::name);
+        for verdict in Verdict::ALL {
+            let labels = [label, route, &port.to_string(), verdict.name()];
+            family.with_label_values(&labels).inc_by(verdicts[verdict as usize]);
         }
     }
     Ok(())
@@ -220,7 +221,7 @@ fn health(registry: &Registry, shared: &Shared, maps: &Maps) -> Result<()> {
     }
     let entries = gauges(registry, "smtp_agent_map_entries", "Entries in use in a map of the gate.", &["map"])?;
     let capacity = gauges(registry, "smtp_agent_map_capacity", "Entries a map of the gate has room for.", &["map"])?;
-    for fill in maps.fill() {
+    for fill in maps.fill()? {
         entries.with_label_values(&[fill.map]).set(fill.entries as f64);
         capacity.with_label_values(&[fill.map]).set(fill.capacity as f64);
     }

@@ -1,0 +1,60 @@
+//! Other network namespaces: names do not reach them, and what they do is charged to the container.
+
+use smtp_tests::{Cgroup, Netns, Tally, Veth, World, uid};
+
+#[test]
+fn root_in_another_network_namespace_is_not_exempt() {
+    let world = World::with(
+        "[allow]\nusers = [\"root\", \"61004\"]\n[containers]\nplan = \"box\"\n[plan.box]\nper_hour = 3\nsoft_percent = 100",
+    );
+    let inner = Netns::new();
+    let wire = Veth::between(&inner, &world.ns);
+    let dial =
+        || smtp_tests::Dial::to(std::net::SocketAddr::new(wire.far.v4.into(), 25)).cgroup(world.cgroup()).netns(&inner);
+    assert_eq!(dial().count(2).run().ok(), 2, "root in the container");
+    assert_eq!(dial().uid(uid::EXEMPT).count(2).run(), Tally::of(&[("ok", 1), ("EPERM", 1)]), "one purse for all uids");
+    assert_eq!(dial().uid(uid::SENDER).run().eperm(), 1);
+    assert_eq!(world.dial().count(5).run().ok(), 5, "root of the host is exempt");
+    assert_eq!(world.dial().uid(uid::SENDER).count(5).run().ok(), 5, "the host's users are not charged");
+    assert_eq!(world.counted("root", "exempt"), 5);
+    let name = format!("container:{}", world.cgroup().name().trim_start_matches('/'));
+    assert_eq!(world.counted(&name, "allowed"), 3, "called by its cgroup");
+    assert_eq!(world.counted(&name, "refused"), 2);
+}
+
+#[test]
+fn a_cgroup_made_inside_a_container_is_no_second_purse() {
+    let world = World::with("[plan.standard]\nper_hour = 2\nsoft_percent = 100");
+    let inner = Netns::new();
+    let wire = Veth::between(&inner, &world.ns);
+    let outer = world.cgroup().child("box");
+    let nested = outer.child("inside");
+    let dial = |cgroup: &Cgroup| {
+        smtp_tests::Dial::to(std::net::SocketAddr::new(wire.far.v4.into(), 25)).cgroup(cgroup).netns(&inner)
+    };
+    assert_eq!(dial(&outer).run().ok(), 1);
+    assert_eq!(dial(&nested).count(2).run(), Tally::of(&[("ok", 1), ("EPERM", 1)]));
+    assert_eq!(world.counted("container:box", "allowed"), 2);
+}
+
+#[test]
+fn a_cgroup_of_the_host_is_no_container() {
+    let world = World::with("[plan.standard]\nper_hour = 3\nsoft_percent = 100");
+    let child = world.cgroup().child("service");
+    assert_eq!(world.dial().uid(uid::SENDER).count(2).run().ok(), 2);
+    let inside = smtp_tests::Dial::to(std::net::SocketAddr::new(world.veth.far.v4.into(), 25)).cgroup(&child);
+    assert_eq!(inside.uid(uid::SENDER).count(2).run(), Tally::of(&[("ok", 1), ("EPERM", 1)]), "the same account");
+}
+
+#[test]
+fn containers_can_have_a_plan_that_denies() {
+    let world = World::with("[containers]\nplan = \"deny\"");
+    let got = world.dial_to(world.veth.far.v4.into(), 25).netns(&world.ns).run();
+    assert_eq!(got.eperm() + got.ok(), 1, "{got:?}");
+    let inner = Netns::new();
+    let wire = Veth::between(&inner, &world.ns);
+    let out =
+        smtp_tests::Dial::to(std::net::SocketAddr::new(wire.far.v4.into(), 25)).cgroup(world.cgroup()).netns(&inner);
+    assert_eq!(out.run().eperm(), 1, "away from the host");
+    assert_eq!(world.dial().uid(uid::SENDER).run().ok(), 1, "the host's own users have their own plan");
+}

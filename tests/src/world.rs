@@ -1,0 +1,98 @@
+//! The scene most tests play in: an agent, a sink behind a wire in a namespace of its own, and users that only
+//! exist as numbers.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{Agent, Cgroup, Dial, Netns, Sink, Veth, agent::Builder};
+
+/// Users of the tests: no host has them, so every name stays out of it.
+pub mod uid {
+    pub const SENDER: u32 = 61_001;
+    pub const OTHER: u32 = 61_002;
+    pub const DENIED: u32 = 61_003;
+    pub const EXEMPT: u32 = 61_004;
+}
+
+/// What every world's configuration says, before the test adds to it.
+const BASE: &str = r#"
+mode = "enforce"
+[allow]
+users = ["61004"]
+[deny]
+users = ["61003"]
+[plan.standard]
+per_hour = 1000000
+[events]
+per_second = 10000
+"#;
+
+pub struct World {
+    pub agent: Agent,
+    pub sink: Sink,
+    pub veth: Veth,
+    pub ns: Netns,
+}
+
+impl World {
+    /// A world whose agent runs with this TOML laid over the base.
+    #[track_caller]
+    pub fn with(toml: &str) -> Self {
+        Self::built(toml, |builder| builder)
+    }
+
+    /// The same before the agent runs.
+    #[track_caller]
+    pub fn stopped(toml: &str) -> Self {
+        Self::stopped_with(toml, |builder| builder)
+    }
+
+    /// A world with more to say about the agent.
+    #[track_caller]
+    pub fn built(toml: &str, more: impl FnOnce(Builder) -> Builder) -> Self {
+        let mut world = Self::stopped_with(toml, more);
+        world.agent.start();
+        world
+    }
+
+    /// Such a world before the agent runs.
+    #[track_caller]
+    pub fn stopped_with(toml: &str, more: impl FnOnce(Builder) -> Builder) -> Self {
+        let ns = Netns::new();
+        let veth = Veth::between_host_and(&ns);
+        // On every address of the namespace, and in both families (`IPV6_V6ONLY` is off).
+        let sink = Sink::at(SocketAddr::new("::".parse().expect("an address"), 25)).netns(&ns).start();
+        let builder = Agent::builder().config(|c| c.merge(BASE).merge(toml));
+        Self { agent: more(builder).stopped(), sink, veth, ns }
+    }
+
+    /// Attempts from the agent's cgroup to the sink's port 25 over IPv4.
+    pub fn dial(&self) -> Dial {
+        self.dial_to(self.veth.far.v4.into(), 25)
+    }
+
+    pub fn dial_to(&self, to: IpAddr, port: u16) -> Dial {
+        Dial::to(SocketAddr::new(to, port)).cgroup(self.cgroup())
+    }
+
+    pub fn cgroup(&self) -> &Cgroup {
+        self.agent.cgroup()
+    }
+
+    /// Connections of one account counted with one verdict, on every route and port.
+    #[track_caller]
+    pub fn counted(&self, user: &str, verdict: &str) -> u64 {
+        self.agent.metrics().value("smtp_connections_total", &[("user", user), ("verdict", verdict)]) as u64
+    }
+
+    /// The same for a uid without a name.
+    #[track_caller]
+    pub fn counted_uid(&self, uid: u32, verdict: &str) -> u64 {
+        self.counted(&uid.to_string(), verdict)
+    }
+
+    /// Every connection counted, whoever made it and whatever became of it.
+    #[track_caller]
+    pub fn counted_in_all(&self) -> u64 {
+        self.agent.metrics().value("smtp_connections_total", &[]) as u64
+    }
+}
