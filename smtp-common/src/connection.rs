@@ -165,7 +165,7 @@ impl From<core::net::IpAddr> for Address {
 impl From<Address> for core::net::IpAddr {
     /// IPv4-mapped addresses come back as IPv4.
     fn from(a: Address) -> Self {
-        core::net::Ipv6Addr::from(a.octets()).to_canonical().into()
+        core::net::Ipv6Addr::from(a.octets()).to_canonical()
     }
 }
 

@@ -5,4 +5,5 @@ mod containers;
 mod full;
 mod life;
 mod limits;
+mod root;
 mod ways;

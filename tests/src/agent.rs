@@ -65,6 +65,12 @@ impl Builder {
         self
     }
 
+    /// Lets the agent and its commands live in this mount namespace.
+    pub fn view(mut self, view: &MountNs) -> Self {
+        self.view = Some(view.clone());
+        self
+    }
+
     /// Gives the agent a NOTIFY_SOCKET, as systemd does for `Type=notify`.
     pub fn notify(mut self) -> Self {
         self.notify = true;

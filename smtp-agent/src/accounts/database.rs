@@ -82,6 +82,12 @@ impl Database {
         all
     }
 
+    /// True when nothing was found. The C library does not tell an error from the end of a list, but no host is
+    /// without users and groups: such a reading has failed.
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty() || self.gids.is_empty()
+    }
+
     /// Every uid listed.
     pub fn uids(&self) -> impl Iterator<Item = u32> {
         self.uids.values().copied()
@@ -114,6 +120,7 @@ mod tests {
         assert_eq!(database.gid("root"), Some(0));
         assert!(database.members(0).contains(&0));
         assert_eq!(user_name(0).as_deref(), Some("root"));
+        assert!(!database.is_empty() && Database::default().is_empty());
     }
 
     #[test]

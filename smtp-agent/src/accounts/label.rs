@@ -45,7 +45,8 @@ impl Labels {
 
 /// A name that says something else as a label gives way to the uid.
 fn user_label(uid: u32, name: Option<String>) -> String {
-    let taken = |name: &String| name == OTHER || name == KERNEL || name.starts_with("container:");
+    let digits = |name: &String| name.bytes().all(|b| b.is_ascii_digit());
+    let taken = |name: &String| name == OTHER || name == KERNEL || name.starts_with("container:") || digits(name);
     match name.filter(|name| !name.is_empty() && !taken(name)) {
         Some(name) => printable(name.as_bytes()),
         None => uid.to_string(),
@@ -106,6 +107,7 @@ mod tests {
         assert_eq!(user_label(7, Some("other".into())), "7");
         assert_eq!(user_label(7, Some("kernel".into())), "7");
         assert_eq!(user_label(7, Some("container:web".into())), "7");
+        assert_eq!(user_label(7, Some("8".into())), "7");
         assert_eq!(user_label(7, None), "7");
         assert_eq!(user_label(7, Some("shop".into())), "shop");
     }

@@ -7,14 +7,21 @@ use serde_json::json;
 use super::{lenient, output};
 use crate::{
     exit::{Code, Result},
-    kernel::pins::{Pins, State},
+    kernel::{
+        cgroup,
+        pins::{Pins, State},
+    },
 };
 
 pub(super) fn detach(path: &Path, as_json: bool) -> Result<Code> {
-    let pins = Pins::new(lenient::load(path).paths.pins);
+    let paths = lenient::load(path).paths;
+    let pins = Pins::new(paths.pins);
     let running = pins.agent_is_running();
     let there = pins.state()? != State::Absent;
     let (removed, left) = pins.remove()?;
+    if !running {
+        cgroup::unmount_private(&cgroup::private_mount(&paths.run));
+    }
     if as_json {
         output::json(&json!({ "pins": pins.dir(), "removed": removed, "left": left, "agent_running": running }))?;
         return Ok(Code::Fine);

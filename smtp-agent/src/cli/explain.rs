@@ -16,6 +16,7 @@ use crate::{
     accounts::{
         container,
         database::{Database, user_name},
+        label::printable,
     },
     config::Config,
     daemon::reload::compile,
@@ -164,7 +165,7 @@ fn attempt(args: &Explain, uid: u32, source: &Source, config: Option<&Config>) -
     let host = Attempt { account: Account::user(owner), route, host_uid: None };
     let Some(path) = &args.cgroup else { return Ok(host) };
     let choice = config.map(|c| c.cgroup.clone()).unwrap_or_default();
-    let hierarchy = Hierarchy::find(&choice, Path::new("/nonexistent"))?;
+    let hierarchy = Hierarchy::find(&choice)?;
     let full = hierarchy.root.join(path.strip_prefix("/").unwrap_or(path));
     let full = if path.starts_with(&hierarchy.root) { path.clone() } else { full };
     let id = cgroup::id(&full)?;
@@ -197,12 +198,10 @@ fn tell(
     reason: smtp_common::counter::Reason,
     left: &[words::Left],
 ) -> Result<()> {
-    let name = user_name(uid).unwrap_or_else(|| args.user.clone());
+    let shown = |uid: u32| user_name(uid).map_or_else(|| uid.to_string(), |name| printable(name.as_bytes()));
+    let name = shown(uid);
     let whose = match attempt.account.uid() {
-        Some(owner) if owner != uid => {
-            let owner = user_name(owner).unwrap_or_else(|| owner.to_string());
-            format!(", a subordinate uid charged to {owner}")
-        }
+        Some(owner) if owner != uid => format!(", a subordinate uid charged to {}", shown(owner)),
         None => ", in a container: host names do not reach it".to_owned(),
         _ => String::new(),
     };

@@ -59,7 +59,7 @@ pub(super) fn status(path: &Path, as_json: bool) -> Result<Code> {
     let maps = Maps::open(&pins)?;
     // Only the names of containers need the hierarchy, so a host without one still has a status.
     let choice = lenient.config.map(|c| c.cgroup).unwrap_or_default();
-    let naming = Naming::new(Hierarchy::find(&choice, &lenient.paths.run.join("cgroup")).ok());
+    let naming = Naming::new(Hierarchy::find(&choice).ok());
     let status = collect(&pins, &maps, &naming)?;
     let stands = status.attached.values().all(|&a| a);
     if as_json {

@@ -64,12 +64,10 @@ where
             Level::INFO => 6,
             _ => 7,
         };
-        write!(writer, "<{priority}>")?;
-        Format::default()
-            .without_time()
-            .with_level(false)
-            .with_target(false)
-            .with_ansi(false)
-            .format_event(ctx, writer, event)
+        let mut text = String::new();
+        let plain = Format::default().without_time().with_level(false).with_target(false).with_ansi(false);
+        plain.format_event(ctx, Writer::new(&mut text), event)?;
+        // To the journal each line is a message of its own.
+        text.lines().try_for_each(|line| writeln!(writer, "<{priority}>{line}"))
     }
 }

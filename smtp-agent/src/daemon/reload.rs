@@ -1,6 +1,6 @@
 //! A new policy in the place of the old one: whole, or not at all.
 
-use std::sync::atomic::Ordering;
+use std::{io::ErrorKind, sync::atomic::Ordering};
 
 use super::shared::Shared;
 use crate::{
@@ -26,10 +26,28 @@ pub fn compile(config: &Config) -> Compiled {
     policy::compile(config, &Database::read(), &String::from_utf8_lossy(&subuid))
 }
 
+/// The same for a gate that stands: names that cannot be read (no descriptors left, a file being replaced) may
+/// not take the rules of everybody away.
+fn compile_anew(config: &Config) -> Result<Compiled> {
+    let users = Database::read();
+    if users.is_empty() {
+        return Err(Failure::unavailable(
+            "the users and groups of this host cannot be read; see /etc/passwd, /etc/group and /etc/nsswitch.conf",
+        ));
+    }
+    let subuid = match std::fs::read("/etc/subuid") {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(Failure::from_io(&e, "/etc/subuid cannot be read")),
+    };
+    Ok(policy::compile(config, &users, &String::from_utf8_lossy(&subuid)))
+}
+
 /// Loads and installs. On an error the old policy stays in force, the metric says so and so does the answer.
 pub async fn reload(shared: &Shared, cause: Cause) -> Result<u64> {
     let mut current = shared.config.lock().await;
-    let outcome = try_reload(shared, &mut current, cause);
+    // The name service may go over the network; the other tasks go on meanwhile.
+    let outcome = tokio::task::block_in_place(|| try_reload(shared, &mut current, cause));
     if let Err(e) = &outcome {
         shared.status.reload_success.store(false, Ordering::Relaxed);
         tracing::error!(policy = "kept", "the policy was not reloaded, the one before stays in force: {e}");
@@ -48,7 +66,7 @@ fn try_reload(shared: &Shared, current: &mut Config, cause: Cause) -> Result<u64
             loaded.config
         }
     };
-    let compiled = compile(&config);
+    let compiled = compile_anew(&config)?;
     log_warnings(&compiled.warnings);
     shared.naming.forget_users();
     let serial = shared.maps_mut().install(&compiled)?;

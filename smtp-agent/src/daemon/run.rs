@@ -29,7 +29,7 @@ use crate::{
     exit::{Failure, Result},
     kernel::{
         addresses,
-        cgroup::Hierarchy,
+        cgroup::{Hierarchy, private_mount},
         gate::{Attached, Gate},
         host::Host,
         maps::Maps,
@@ -70,10 +70,10 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let compiled = compile(&config);
     log_warnings(&compiled.warnings);
     let host = Host::probe()?;
-    let hierarchy = Hierarchy::find(&config.cgroup, &config.paths.run.join("cgroup"))?;
+    let hierarchy = Hierarchy::find_or_mount(&config.cgroup, &private_mount(&config.paths.run))?;
     let pins = Pins::new(&config.paths.pins);
     let _lock = pins.prepare()?;
-    let fresh = pins.state()? == State::Absent;
+    let fresh = pins.state()? != State::Ours;
     let mut gate = Gate::load(&pins, &host, &hierarchy, config.log.probe)?;
     let outcome = arm(&mut gate, &pins, &hierarchy, &compiled).await;
     let (maps, watch) = outcome.inspect_err(|_| {

@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use smtp_common::names::program;
@@ -25,6 +25,9 @@ use crate::{
 /// a look at it each second does not.
 const NAME_FILES: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/subuid"];
 
+/// How long after names could not be read they are tried again, should nothing change before.
+const RETRY: Duration = Duration::from_secs(15);
+
 type Seen = Vec<Option<(u64, u64, i64, i64, u64)>>;
 
 fn look() -> Seen {
@@ -36,13 +39,14 @@ fn look() -> Seen {
 /// was compiled.
 pub async fn names(shared: Arc<Shared>, mut since: NamesSeen) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut failed: Option<Instant> = None;
     loop {
         tick.tick().await;
         let now = look();
-        if now != since.0 {
+        if now != since.0 || failed.is_some_and(|at| at.elapsed() >= RETRY) {
             since.0 = now;
-            // What went wrong is logged and counted there; the next change is another chance.
-            let _ = reload(&shared, Cause::Names).await;
+            // What went wrong is logged and counted there.
+            failed = reload(&shared, Cause::Names).await.err().map(|_| Instant::now());
         }
     }
 }

@@ -26,16 +26,22 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// Finds the hierarchy: where the host has mounted it (unified: /sys/fs/cgroup; hybrid:
-    /// /sys/fs/cgroup/unified), else mounts it at `private`, which only the agent uses.
-    pub fn find(choice: &CgroupChoice, private: &Path) -> Result<Self> {
-        let mounts = fs::read("/proc/self/mountinfo").map_err(|e| {
-            Failure::unavailable(format!("/proc/self/mountinfo cannot be read: {e}; is /proc mounted?"))
-        })?;
-        let root = match mount_point(&String::from_utf8_lossy(&mounts)) {
-            Some(root) => root,
-            None => mount_privately(private)?,
-        };
+    /// Finds the hierarchy where the host has mounted it (unified: /sys/fs/cgroup; hybrid: /sys/fs/cgroup/unified),
+    /// else mounts it at `private`, which only the agent uses.
+    pub fn find_or_mount(choice: &CgroupChoice, private: &Path) -> Result<Self> {
+        match mounted()? {
+            Some(root) => Self::at(root, choice),
+            None => Self::at(mount_privately(private)?, choice),
+        }
+    }
+
+    /// Finds the hierarchy where it is mounted, an agent's private mount included.
+    pub fn find(choice: &CgroupChoice) -> Result<Self> {
+        let root = mounted()?.ok_or_else(|| Failure::unavailable("this host mounts no cgroup v2 hierarchy"))?;
+        Self::at(root, choice)
+    }
+
+    fn at(root: PathBuf, choice: &CgroupChoice) -> Result<Self> {
         let root_id = id(&root)?;
         let attach = match choice {
             CgroupChoice::Auto => root.clone(),
@@ -78,6 +84,12 @@ pub fn id(directory: &Path) -> Result<u64> {
     })
 }
 
+fn mounted() -> Result<Option<PathBuf>> {
+    let mounts = fs::read("/proc/self/mountinfo")
+        .map_err(|e| Failure::unavailable(format!("/proc/self/mountinfo cannot be read: {e}; is /proc mounted?")))?;
+    Ok(mount_point(&String::from_utf8_lossy(&mounts)))
+}
+
 /// First mount of cgroup2 that shows the whole hierarchy, from the text of /proc/self/mountinfo (proc(5)).
 fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
@@ -109,6 +121,11 @@ fn unescape(text: &str) -> String {
     out + rest
 }
 
+/// Where the hierarchy is mounted for the agent alone, on hosts that mount none.
+pub fn private_mount(run: &Path) -> PathBuf {
+    run.join("cgroup")
+}
+
 fn mount_privately(at: &Path) -> Result<PathBuf> {
     fs::create_dir_all(at).map_err(|e| Failure::from_io(&e, format!("{at:?} cannot be made")))?;
     mount(
@@ -126,6 +143,17 @@ fn mount_privately(at: &Path) -> Result<PathBuf> {
     })?;
     tracing::info!(mount = %at.display(), "this host mounts no cgroup v2 hierarchy: mounted one for the agent");
     Ok(at.to_path_buf())
+}
+
+/// Takes back what [`mount_privately`] did. A host that mounts its own hierarchy has nothing there.
+pub fn unmount_private(at: &Path) {
+    use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+    if statfs(at).is_ok_and(|s| s.filesystem_type() == CGROUP2_SUPER_MAGIC) {
+        match nix::mount::umount(at) {
+            Ok(()) => drop(fs::remove_dir(at)),
+            Err(e) => eprintln!("smtp-agent: the private cgroup mount {at:?} stays: {e}"),
+        }
+    }
 }
 
 /// open_by_handle_at(2) with the handle kernfs gives a cgroup directory (`kernfs_encode_fh`: the 64-bit id

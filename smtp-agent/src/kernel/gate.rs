@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
 };
 
 use aya::{
@@ -55,10 +56,14 @@ impl Gate {
         let state = pins.state()?;
         match state {
             State::Absent | State::Ours => {}
+            State::Unfinished => {
+                let removed = pins.remove_contents()?;
+                tracing::info!(removed, "a start before this one was cut off; its pins were removed");
+            }
             other => return Err(pins.refusal(other)),
         }
         Self::load_with(pins, host, hierarchy, probe_log).inspect_err(|_| {
-            if state == State::Absent {
+            if state != State::Ours {
                 // Best effort: the error that led here is the one to tell.
                 let _ = pins.remove();
             }
@@ -156,7 +161,8 @@ impl Gate {
         let cgroup: File = hierarchy.open_attach()?;
         let program = program(&mut self.ebpf, name)?;
         // Links can always share a cgroup with others' programs; aya's other modes are refused with EINVAL.
-        let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(|e| program_failure(name, &e))?;
+        let attached = program.attach(cgroup, CgroupAttachMode::Single);
+        let id = attached.map_err(|e| attach_failure(name, &hierarchy.attach, &e))?;
         let link = program.take_link(id).map_err(|e| program_failure(name, &e))?;
         let path = self.pins.link(name);
         let link = FdLink::try_from(link)
@@ -208,6 +214,18 @@ fn load_failure(error: &EbpfError) -> Failure {
 
 fn program_failure(name: &str, error: &ProgramError) -> Failure {
     explain(&format!("the program {name} cannot be used"), error)
+}
+
+/// A program that could be loaded lacks no rights; what the kernel then does not permit is company
+/// (`hierarchy_allows_attach` and `__cgroup_bpf_attach`, kernel/bpf/cgroup.c).
+fn attach_failure(name: &str, cgroup: &Path, error: &ProgramError) -> Failure {
+    match io_cause(error) {
+        Some(io) if io.kind() == io::ErrorKind::PermissionDenied => Failure::unavailable(format!(
+            "the program {name} cannot be attached to {cgroup:?}: somebody's program there or above tolerates none \
+             beside it; find it with `bpftool cgroup tree` and have it attached with BPF_F_ALLOW_MULTI"
+        )),
+        _ => program_failure(name, error),
+    }
 }
 
 fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {

@@ -34,7 +34,9 @@ pub enum State {
     Ours,
     /// Pins of another layout version.
     OtherLayout(u32),
-    /// Pins that lack a readable `META`: an agent that died while it made them, or somebody else's.
+    /// Pins of a start that was cut off before anything was attached: no link, and `META` not signed.
+    Unfinished,
+    /// Links beside maps that carry no layout we know.
     Broken,
 }
 
@@ -106,18 +108,30 @@ impl Pins {
     }
 
     pub fn state(&self) -> Result<State> {
-        if !self.ours().any(|path| path.exists()) {
+        let mut any = false;
+        for path in self.ours() {
+            // Not `exists`, to which a directory that may not be looked into is an empty one.
+            any |= path
+                .try_exists()
+                .map_err(|e| Failure::from_io(&e, format!("the pins in {:?} cannot be looked at", self.dir)))?;
+        }
+        if !any {
             return Ok(State::Absent);
         }
         match self.meta() {
             Ok(Meta { magic: MAGIC, layout: LAYOUT_VERSION }) => Ok(State::Ours),
             Ok(Meta { magic: MAGIC, layout }) if layout != 0 => Ok(State::OtherLayout(layout)),
-            Ok(_) => Ok(State::Broken),
+            Ok(_) => Ok(self.unsigned()),
             Err(aya::maps::MapError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(Failure::from_io(&e.io_error, format!("the pins in {:?} cannot be opened", self.dir)))
             }
-            Err(_) => Ok(State::Broken),
+            Err(_) => Ok(self.unsigned()),
         }
+    }
+
+    /// Signing comes before attaching, so where no link is pinned nothing was ever in force.
+    fn unsigned(&self) -> State {
+        if program::ALL.iter().any(|p| self.link(p).exists()) { State::Broken } else { State::Unfinished }
     }
 
     fn meta(&self) -> Result<Meta, aya::maps::MapError> {
@@ -146,15 +160,14 @@ impl Pins {
                  `smtp-agent detach` (which forgets all counts) and start again"
             ),
             _ => format!(
-                "the pins in {dir:?} carry no layout this smtp-agent knows; if they are left over from a start \
-                 that was cut off, remove them with `smtp-agent detach` and start again"
+                "the pins in {dir:?} carry no layout this smtp-agent knows; they were left as they are. Remove them \
+                 with `smtp-agent detach` and start again"
             ),
         })
     }
 
-    /// Removes every pin of ours and the directory, if nothing else is in it. Returns how many there were and
-    /// what is left.
-    pub fn remove(&self) -> Result<(usize, Vec<PathBuf>)> {
+    /// Removes every pin of ours and keeps the directory. Returns how many there were.
+    pub fn remove_contents(&self) -> Result<usize> {
         let mut removed = 0;
         for path in self.ours() {
             match fs::remove_file(&path) {
@@ -163,6 +176,13 @@ impl Pins {
                 Err(e) => return Err(Failure::from_io(&e, format!("the pin {path:?} cannot be removed"))),
             }
         }
+        Ok(removed)
+    }
+
+    /// Removes every pin of ours and the directory, if nothing else is in it. Returns how many there were and
+    /// what is left.
+    pub fn remove(&self) -> Result<(usize, Vec<PathBuf>)> {
+        let removed = self.remove_contents()?;
         let left: Vec<_> = match fs::read_dir(&self.dir) {
             Ok(entries) => entries.filter_map(|e| e.ok().map(|e| e.path())).collect(),
             Err(_) => return Ok((removed, Vec::new())),

@@ -12,6 +12,9 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::pins::Pins;
 use crate::exit::{Failure, Result};
 
+/// Events handed over at a time.
+const BATCH: usize = 1024;
+
 /// The one reader of a gate's events.
 pub struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
@@ -27,15 +30,16 @@ impl Events {
         Ok(Self { ring })
     }
 
-    /// Waits for events and hands over every one there is.
+    /// Waits for events and hands over those there are, so many at most that a flood cannot keep the caller here.
     pub async fn read(&mut self, mut each: impl FnMut(ConnectEvent)) -> io::Result<()> {
         let mut guard = self.ring.readable_mut().await?;
-        while let Some(item) = guard.get_inner_mut().next() {
-            if let Some(event) = decode(&item) {
-                each(event);
-            }
+        for _ in 0..BATCH {
+            let Some(event) = guard.get_inner_mut().next().map(|record| decode(&record)) else {
+                guard.clear_ready();
+                return Ok(());
+            };
+            event.into_iter().for_each(&mut each);
         }
-        guard.clear_ready();
         Ok(())
     }
 }

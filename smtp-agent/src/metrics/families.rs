@@ -129,11 +129,16 @@ fn rule(maps: &Maps, policy: &Policy, account: Account) -> Result<Rule> {
     })
 }
 
+/// A limit as a gauge shows it.
+fn finite(limit: u32) -> f64 {
+    if limit == UNLIMITED { f64::INFINITY } else { limit as f64 }
+}
+
 fn limits(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
     let limit = gauges(
         registry,
         "smtp_limit",
-        "Connections to remote SMTP servers an account may make in a window; for `other`, the default plan's.",
+        "Connections to remote SMTP servers an account may make in a window; for `other`, the default plan's (+Inf for none).",
         &["user", "window"],
     )?;
     let usage = gauges(
@@ -144,11 +149,10 @@ fn limits(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
     )?;
     let policy = maps.policy()?;
     for span in Span::ALL {
-        let other = policy.default.limit(span);
-        if other.is_set() {
-            limit.with_label_values(&[OTHER, span.name()]).set(other.limit as f64);
-            usage.with_label_values(&[OTHER, span.name()]).set(0.0);
-        }
+        let other =
+            if policy.default.action == Action::Closed as u8 { 0.0 } else { finite(policy.default.limit(span).limit) };
+        limit.with_label_values(&[OTHER, span.name()]).set(other);
+        usage.with_label_values(&[OTHER, span.name()]).set(0.0);
     }
     for &account in &names.seen {
         let rule = rule(maps, &policy, account)?;
@@ -183,11 +187,7 @@ fn host(registry: &Registry, maps: &Maps) -> Result<()> {
     )?;
     let policy = maps.policy()?;
     for span in Span::ALL {
-        let budget = match policy.host_limit(span) {
-            UNLIMITED => f64::INFINITY,
-            n => n as f64,
-        };
-        limit.with_label_values(&[span.name()]).set(budget);
+        limit.with_label_values(&[span.name()]).set(finite(policy.host_limit(span)));
         usage.with_label_values(&[span.name()]).set(maps.usage(Account::HOST, span)? as f64);
     }
     Ok(())

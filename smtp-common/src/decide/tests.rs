@@ -129,7 +129,7 @@ fn denied_is_denied_everywhere_and_closed_only_outwards() {
 }
 
 /// What a set of kept receipts may never contain: more than `limit` in 65 slots in a row.
-fn most_in_a_window(slots: &mut Vec<u64>) -> usize {
+fn most_in_a_window(slots: &mut [u64]) -> usize {
     slots.sort_unstable();
     (0..slots.len()).map(|i| slots[i..].iter().take_while(|&&s| s <= slots[i] + SLOTS).count()).max().unwrap_or(0)
 }

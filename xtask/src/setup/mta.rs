@@ -1,0 +1,194 @@
+//! `test-tools/mta/`: a root directory with a real exim, and postfix's smtp-sink and smtp-source beside it.
+//!
+//! exim and postfix conflict as installed packages, so of postfix only the two test programs and their libraries
+//! are taken, from the unpacked package. `chroot <root> …` runs any of them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::unistd::geteuid;
+
+use super::placed::Placed;
+use super::{Item, apt};
+use crate::process::{limited, shown};
+use crate::progress::Line;
+use crate::workspace::Workspace;
+
+const BUILD: Duration = Duration::from_secs(420);
+const QUICK: Duration = Duration::from_secs(30);
+
+/// No service may be started in the root: 101 is "action forbidden by policy" to invoke-rc.d.
+const POLICY: &str =
+    r#"printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d" && chmod 755 "$1/usr/sbin/policy-rc.d""#;
+/// Half of a small root is documentation, in every language.
+const LEFT_OUT: [&str; 4] = ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*"];
+
+pub(super) struct Mta {
+    placed: Placed,
+    suite: Option<String>,
+}
+
+impl Mta {
+    pub(super) fn new(workspace: &Workspace) -> Self {
+        let suite = apt::os_release("VERSION_CODENAME");
+        let recipe = format!("mta 1 {}", suite.as_deref().unwrap_or_default());
+        Self { placed: Placed { path: workspace.test_tools().join("mta"), recipe }, suite }
+    }
+}
+
+impl Item for Mta {
+    fn name(&self) -> &'static str {
+        "test mta root"
+    }
+
+    fn look(&self) -> Result<String, String> {
+        self.placed.look()
+    }
+
+    fn install(&self, line: &mut Line) -> Result<()> {
+        let suite = self.suite.as_deref().context("/etc/os-release names no VERSION_CODENAME to build a root of")?;
+        if !geteuid().is_root() {
+            bail!("only root can build a root directory: sudo -E env \"PATH=$PATH\" cargo xtask setup");
+        }
+        if apt::program("mmdebstrap").is_none() {
+            apt::install(&["mmdebstrap"], line)?;
+        }
+        let sources = sources(Path::new("/etc/apt"))?;
+        self.placed.replace(line, |root, line| {
+            let scratch = root.with_added_extension("postfix");
+            if scratch.exists() {
+                fs::remove_dir_all(&scratch)?;
+            }
+            fs::create_dir(&scratch)?;
+            let built = bootstrap(suite, &sources, root, &scratch, line);
+            let _ = fs::remove_dir_all(&scratch);
+            built
+        })
+    }
+}
+
+fn bootstrap(suite: &str, sources: &[PathBuf], root: &Path, scratch: &Path, line: &mut Line) -> Result<()> {
+    let package = apt::download("postfix", scratch, line)?;
+    let depends = ask(Command::new("dpkg-deb").arg("--field").arg(&package).arg("Depends"), line)?;
+    ask(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(scratch.join("root")), line)?;
+
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--mode=root", "--variant=minbase"]);
+    command.arg(format!("--include={}", [&["exim4-daemon-light"], &*libraries(&depends)].concat().join(",")));
+    command.args(["--aptopt=Acquire::http::Timeout \"20\"", "--aptopt=Acquire::Retries \"2\""]);
+    command.args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")));
+    command.arg(format!("--essential-hook={POLICY}"));
+    command.arg(suite).arg(root).args(sources);
+    line.doing(format!("building a {suite} root with exim"));
+    limited(&mut command, BUILD, line).map_err(|failure| anyhow!("{}: {failure}", shown(&command)))?;
+
+    take_test_programs(&scratch.join("root"), root)?;
+    is_usable(root, line)
+}
+
+/// The two programs and the libraries they look for in /usr/lib/postfix. Never postfix's sendmail: exim's is there.
+fn take_test_programs(postfix: &Path, root: &Path) -> Result<()> {
+    let libraries = Path::new("usr/lib/postfix");
+    let mut wanted = vec![PathBuf::from("usr/sbin/smtp-sink"), PathBuf::from("usr/sbin/smtp-source")];
+    let found = fs::read_dir(postfix.join(libraries)).context("postfix's package has no usr/lib/postfix")?;
+    wanted.extend(found.flatten().map(|file| file.file_name()).filter_map(|name| {
+        let is_library = name.to_string_lossy().starts_with("libpostfix-");
+        is_library.then(|| libraries.join(name))
+    }));
+    fs::create_dir_all(root.join(libraries))?;
+    for path in wanted {
+        fs::copy(postfix.join(&path), root.join(&path))
+            .with_context(|| format!("cannot take {} from postfix's package", path.display()))?;
+    }
+    // We may run with a umask that keeps others out, and mail is delivered by other users than root.
+    fs::set_permissions(root.join(libraries), fs::Permissions::from_mode(0o755))?;
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Each program starts in the root. The two of postfix have no `--version`; without arguments they name their usage.
+fn is_usable(root: &Path, line: &mut Line) -> Result<()> {
+    line.doing("trying the programs in the root");
+    ask(Command::new("chroot").arg(root).args(["/usr/sbin/exim4", "-bV"]), line)?;
+    for program in ["/usr/sbin/smtp-sink", "/usr/sbin/smtp-source"] {
+        let script = format!("{program} 2>&1 | grep -m1 -o usage:");
+        ask(Command::new("chroot").arg(root).args(["/bin/sh", "-c", &script]), line)
+            .with_context(|| format!("{program} does not start in {}", root.display()))?;
+    }
+    Ok(())
+}
+
+fn ask(command: &mut Command, line: &mut Line) -> Result<String> {
+    limited(command, QUICK, line).map_err(|failure| anyhow!("{}: {failure}", shown(command)))
+}
+
+/// The host's own package sources, in either format. Those of third parties would only add to the root's failures.
+fn sources(apt: &Path) -> Result<Vec<PathBuf>> {
+    let names = ["sources.list", "sources.list.d/debian.sources", "sources.list.d/ubuntu.sources"];
+    let speaks = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().map(str::trim_start).any(|line| line.starts_with("deb") || line.starts_with("Types:"))
+    };
+    let found: Vec<_> = names.iter().map(|name| apt.join(name)).filter(speaks).collect();
+    if found.is_empty() {
+        bail!("no package sources in {}: none of {} names any", apt.display(), names.join(", "));
+    }
+    Ok(found)
+}
+
+/// The libraries among a package's dependencies, the first of each choice.
+fn libraries(depends: &str) -> Vec<&str> {
+    let names = depends.split(',').filter_map(|choice| choice.split(['|', '(', ':']).next()).map(str::trim);
+    names.filter(|name| name.starts_with("lib")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_libraries_are_taken_from_the_dependencies() {
+        let depends = "libc6 (>= 2.36), libdb5.3, libicu72 (>= 72.1~rc-1~) | libicu, debconf (>= 0.5) | debconf-2.0, \
+                       netbase, libssl3:amd64\n";
+        assert_eq!(libraries(depends), ["libc6", "libdb5.3", "libicu72", "libssl3"]);
+    }
+
+    #[test]
+    fn sources_are_found_in_either_format_and_empty_files_are_passed_over() {
+        let apt = tempfile::tempdir().unwrap();
+        fs::create_dir(apt.path().join("sources.list.d")).unwrap();
+        assert!(sources(apt.path()).unwrap_err().to_string().contains("sources.list"));
+
+        fs::write(apt.path().join("sources.list"), "# see sources.list.d\n").unwrap();
+        let modern = apt.path().join("sources.list.d/debian.sources");
+        fs::write(&modern, "Types: deb\nURIs: http://deb.debian.org/debian\n").unwrap();
+        assert_eq!(sources(apt.path()).unwrap(), std::slice::from_ref(&modern));
+
+        fs::write(apt.path().join("sources.list"), "deb http://deb.debian.org/debian bookworm main\n").unwrap();
+        assert_eq!(sources(apt.path()).unwrap(), [apt.path().join("sources.list"), modern]);
+    }
+
+    #[test]
+    fn exims_sendmail_stays_when_postfixs_programs_come() {
+        let parent = tempfile::tempdir().unwrap();
+        let (postfix, root) = (parent.path().join("postfix"), parent.path().join("root"));
+        for path in
+            ["usr/sbin/smtp-sink", "usr/sbin/smtp-source", "usr/sbin/sendmail", "usr/lib/postfix/libpostfix-util.so"]
+        {
+            fs::create_dir_all(postfix.join(path).parent().unwrap()).unwrap();
+            fs::write(postfix.join(path), "postfix").unwrap();
+        }
+        fs::create_dir_all(root.join("usr/sbin")).unwrap();
+        fs::write(root.join("usr/sbin/sendmail"), "exim").unwrap();
+
+        take_test_programs(&postfix, &root).unwrap();
+        assert_eq!(fs::read_to_string(root.join("usr/sbin/sendmail")).unwrap(), "exim");
+        for path in ["usr/sbin/smtp-sink", "usr/sbin/smtp-source", "usr/lib/postfix/libpostfix-util.so"] {
+            assert_eq!(fs::read_to_string(root.join(path)).unwrap(), "postfix", "{path}");
+        }
+    }
+}
