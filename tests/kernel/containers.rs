@@ -58,3 +58,36 @@ fn containers_can_have_a_plan_that_denies() {
     assert_eq!(out.run().eperm(), 1, "away from the host");
     assert_eq!(world.dial().uid(uid::SENDER).run().ok(), 1, "the host's own users have their own plan");
 }
+
+#[test]
+fn a_container_that_is_started_anew_goes_on_with_the_limit_it_had() {
+    let world = World::with("[plan.standard]\nper_hour = 50\nsoft_percent = 100");
+    let start = |count: u64| {
+        let inner = Netns::new();
+        let wire = Veth::between(&inner, &world.ns);
+        let cgroup = world.cgroup().child("box");
+        let dial = move |count: u64| {
+            smtp_tests::Dial::to(std::net::SocketAddr::new(wire.far.v4.into(), 25))
+                .cgroup(&cgroup)
+                .netns(&inner)
+                .count(count)
+                .run()
+        };
+        (dial(count), dial)
+    };
+    let (first, dial) = start(50);
+    assert_eq!(first.ok(), 50);
+    smtp_tests::eventually(std::time::Duration::from_secs(5), "the container has its name", || {
+        world.counted("container:box", "allowed") == 50
+    });
+    drop(dial);
+    let (_, again) = start(1);
+    let mut passed = 1;
+    smtp_tests::eventually(std::time::Duration::from_secs(5), "the new one is charged as the old one was", || {
+        let got = again(1);
+        passed += got.ok();
+        got.eperm() == 1
+    });
+    assert!(passed < 50, "{passed} is a limit of its own");
+    assert_eq!(world.counted("container:box", "allowed"), 50 + passed, "and shown under the same name");
+}

@@ -4,7 +4,8 @@
 use nix::mount::{MntFlags, umount2};
 use smtp_tests::{Agent, Cgroup, Dial, Netns, Veth, cgroup, mountns::MountNs};
 
-const CONFIG: &str = "mode = \"observe\"\n[smtp]\nports = [2599]\n[kernel]\ncgroup = \"auto\"\n[deny]\nusers = [\"61003\"]";
+const CONFIG: &str =
+    "mode = \"observe\"\n[smtp]\nports = [2599]\n[kernel]\ncgroup = \"auto\"\n[deny]\nusers = [\"61003\"]";
 
 fn seen(agent: &Agent) -> f64 {
     agent.metrics().value("smtp_connections_total", &[("user", "61003"), ("verdict", "would_refuse"), ("port", "2599")])
@@ -22,9 +23,11 @@ fn at_the_root_every_cgroup_and_every_namespace_meets_the_gate() {
     dial(&near).cgroup(&child).run();
     assert_eq!(seen(&agent), 2.0, "from a cgroup made after the attach");
     dial(&far).netns(&inner).run();
-    let container = agent.metrics().series("smtp_connections_total").into_iter().any(|s| {
-        s.label("user").starts_with("container:netns-") && s.label("port") == "2599" && s.value > 0.0
-    });
+    let container = agent
+        .metrics()
+        .series("smtp_connections_total")
+        .into_iter()
+        .any(|s| s.label("user").starts_with("container:netns-") && s.label("port") == "2599" && s.value > 0.0);
     assert!(container, "from a namespace whose cgroup says nothing, called by its cookie");
 }
 

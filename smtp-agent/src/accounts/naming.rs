@@ -2,7 +2,7 @@
 //! container and the agent.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
 };
 
@@ -15,11 +15,12 @@ pub struct Naming {
     labels: Labels,
     hierarchy: Option<Hierarchy>,
     containers: Mutex<HashMap<Account, String>>,
+    asked: Mutex<HashSet<Account>>,
 }
 
 impl Naming {
     pub fn new(hierarchy: Option<Hierarchy>) -> Self {
-        Self { labels: Labels::default(), hierarchy, containers: Mutex::default() }
+        Self { labels: Labels::default(), hierarchy, containers: Mutex::default(), asked: Mutex::default() }
     }
 
     /// The label of an account. A container whose name nobody knows yet is looked for now.
@@ -38,12 +39,14 @@ impl Naming {
         Some(super::label::printable(path.as_os_str().as_encoded_bytes()))
     }
 
-    /// Learns the name of a container from one of its processes' /proc/PID/cgroup path. Returns a name that was
-    /// not known before, for the caller to keep.
+    /// Whether a container's name is still to be looked for: true once for each that has none beside the pins.
+    pub fn is_new(&self, account: Account, maps: &Maps) -> bool {
+        let asked = || !self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(account);
+        account.is_container() && maps.name(account).is_none() && !asked()
+    }
+
+    /// The name of a container, with the help of one of its processes' /proc/PID/cgroup path.
     pub fn learn(&self, account: Account, maps: &Maps, proc_path: Option<&str>) -> Option<String> {
-        if !account.is_container() || self.known(account, maps).is_some() {
-            return None;
-        }
         self.container(account, maps, proc_path)
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use smtp_common::names::program;
+use smtp_common::{event::ConnectEvent, names::program};
 
 use super::{
     reload::{Cause, reload},
@@ -96,15 +96,13 @@ pub async fn events(shared: Arc<Shared>, mut events: Events) -> Result<()> {
         shared.status.events.fetch_add(batch.len() as u64, Ordering::Relaxed);
         for event in batch {
             let heard = shared.events.receiver_count() > 0;
-            if !heard && !event.account.is_container() {
+            let unnamed = shared.naming.is_new(event.account, &shared.maps());
+            if !heard && !unnamed {
                 continue;
             }
             let process = Process::read(event.tgid, event.time);
-            let learned = shared.naming.learn(event.account, &shared.maps(), process.cgroup.as_deref());
-            if let Some(name) = learned
-                && let Err(e) = shared.maps_mut().set_name(event.account, &name)
-            {
-                tracing::warn!("the name of container {name} cannot be kept: {e}");
+            if unnamed && let Err(e) = name_container(&shared, &event, process.cgroup.as_deref()) {
+                tracing::warn!("a container's name cannot be kept: {e}");
             }
             if !heard {
                 continue;
@@ -115,4 +113,18 @@ pub async fn events(shared: Arc<Shared>, mut events: Events) -> Result<()> {
             control::publish(&shared, &story);
         }
     }
+}
+
+/// Finds out what a container is called and keeps it. A container that was there before under this name, and was
+/// only started anew, goes on with the account and the windows it had: a restart is no way to a fresh limit.
+fn name_container(shared: &Shared, event: &ConnectEvent, proc_cgroup: Option<&str>) -> Result<()> {
+    let Some(name) = shared.naming.learn(event.account, &shared.maps(), proc_cgroup) else { return Ok(()) };
+    let mut maps = shared.maps_mut();
+    let before = maps.account_named(&name)?;
+    maps.set_name(event.account, &name)?;
+    if let Some(before) = before.filter(|before| *before != event.account) {
+        maps.charge_namespace_to(event.netns, before)?;
+        tracing::debug!(container = name, "started anew, charged as before");
+    }
+    Ok(())
 }

@@ -246,9 +246,7 @@ impl Maps {
     }
 
     pub fn name(&self, account: Account) -> Option<String> {
-        let name = self.names.get(&account, 0).ok()?;
-        let end = name.0.iter().position(|&b| b == 0).unwrap_or(name.0.len());
-        Some(String::from_utf8_lossy(&name.0[..end]).into_owned())
+        self.names.get(&account, 0).ok().map(|name| text(&name))
     }
 
     pub fn set_name(&mut self, account: Account, name: &str) -> Result<()> {
@@ -256,6 +254,19 @@ impl Maps {
         let end = name.floor_char_boundary(bytes.len());
         bytes[..end].copy_from_slice(&name.as_bytes()[..end]);
         self.names.insert(account, Name(bytes), 0).map_err(|e| failed(map::NAMES, &e))
+    }
+
+    /// The account that was first seen under a container's name.
+    pub fn account_named(&self, name: &str) -> Result<Option<Account>> {
+        let mut found = entries(&self.names, map::NAMES)?;
+        found.retain(|(_, known)| text(known) == name);
+        let first_seen = |account: &Account| self.accounts.get(account, 0).map_or(u64::MAX, |state| state.first_seen);
+        Ok(found.into_iter().map(|(account, _)| account).min_by_key(|account| (first_seen(account), *account)))
+    }
+
+    /// From now on charges a network namespace to an account.
+    pub fn charge_namespace_to(&mut self, cookie: u64, account: Account) -> Result<()> {
+        self.namespaces.insert(cookie, account, 0).map_err(|e| failed(map::NAMESPACES, &e))
     }
 
     pub fn loss(&self, what: Loss) -> Result<u64> {
@@ -276,6 +287,11 @@ impl Maps {
             fill("windows", count(&self.windows, map::WINDOWS)?, capacity::WINDOWS),
         ])
     }
+}
+
+fn text(name: &Name) -> String {
+    let end = name.0.iter().position(|&b| b == 0).unwrap_or(name.0.len());
+    String::from_utf8_lossy(&name.0[..end]).into_owned()
 }
 
 fn walk<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, name: &str, each: impl FnMut(K, V)) -> Result<()> {
