@@ -52,7 +52,9 @@ fn exim_delivers_through_the_gate_while_another_user_is_refused() {
 fn exim_at_its_limit_keeps_the_mail_in_its_queue_and_loses_none() {
     let (mut world, exim, _etc) = world_with_exim();
     let limit = |per_hour: u32| {
-        format!("[allow]\nusers = []\n[[rule]]\nuser = \"{MTA}\"\nplan = \"mta\"\n[plan.mta]\nper_hour = {per_hour}\nsoft_percent = 150")
+        format!(
+            "[allow]\nusers = []\n[[rule]]\nuser = \"{MTA}\"\nplan = \"mta\"\n[plan.mta]\nper_hour = {per_hour}\nsoft_percent = 150"
+        )
     };
     world.agent.rewrite_config(&limit(2));
     world.agent.start();

@@ -59,6 +59,21 @@ impl Database {
         found
     }
 
+    /// A host with these users (name, uid, gid) and groups (name, gid, members).
+    #[cfg(test)]
+    pub(crate) fn of(users: &[(&str, u32, u32)], groups: &[(&str, u32, &[&str])]) -> Self {
+        let mut made = Self::default();
+        for &(name, uid, gid) in users {
+            made.uids.insert(name.into(), uid);
+            made.members.entry(gid).or_default().insert(uid);
+        }
+        for &(name, gid, members) in groups {
+            made.gids.insert(name.into(), gid);
+            made.members.entry(gid).or_default().extend(members.iter().map(|m| made.uids[*m]));
+        }
+        made
+    }
+
     pub fn uid(&self, name: &str) -> Option<u32> {
         let known = self.uids.get(name).copied();
         let asked = || User::from_name(name).ok().flatten().map(|u| u.uid.as_raw());

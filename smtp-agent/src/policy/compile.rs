@@ -155,3 +155,70 @@ fn rule(config: &Config, plan: PlanRef, origin: Origin) -> Rule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    const USERS: [(&str, u32, u32); 4] = [("root", 0, 0), ("ann", 1, 10), ("bob", 2, 20), ("eve", 3, 20)];
+    const GROUPS: [(&str, u32, &[&str]); 2] = [("staff", 10, &["bob"]), ("sales", 20, &[])];
+
+    fn compiled(text: &str) -> Compiled {
+        let loaded = config::parse_str("test", text).unwrap_or_else(|p| panic!("{}", p.render(false)));
+        compile(&loaded.config, &Database::of(&USERS, &GROUPS), "ann:100000:65536\n")
+    }
+
+    fn origin(compiled: &Compiled, uid: u32) -> Option<u8> {
+        compiled.rules.iter().find(|(a, _)| *a == Account::user(uid)).map(|(_, rule)| rule.origin)
+    }
+
+    #[test]
+    fn who_is_named_beats_who_is_a_member_and_refusing_beats_permitting() {
+        let base = "[plan.bulk]\nper_hour = 9\n";
+        let cases = [
+            ("[allow]\nusers=[]\ngroups=[\"sales\"]\n[deny]\nusers=[\"eve\"]", 3, Origin::DenyUser),
+            ("[allow]\nusers=[]\ngroups=[\"sales\"]\n[[rule]]\nuser=\"eve\"\nplan=\"bulk\"", 3, Origin::RuleUser),
+            ("[allow]\nusers=[\"eve\"]\n[[rule]]\nuser=\"eve\"\nplan=\"bulk\"", 3, Origin::AllowUser),
+            ("[allow]\nusers=[]\ngroups=[\"sales\"]\n[[rule]]\ngroup=\"sales\"\nplan=\"bulk\"", 3, Origin::AllowGroup),
+            ("[[rule]]\ngroup=\"sales\"\nplan=\"bulk\"", 2, Origin::RuleGroup),
+            ("[allow]\nusers=[]\ngroups=[\"staff\"]", 1, Origin::AllowGroup),
+            ("[allow]\nusers=[]\ngroups=[\"staff\"]", 2, Origin::AllowGroup),
+            // By number and by name: the same user.
+            ("[allow]\nusers=[\"root\"]\n[deny]\nusers=[\"0\"]", 0, Origin::DenyUser),
+        ];
+        for (text, uid, expected) in cases {
+            assert_eq!(origin(&compiled(&format!("{base}{text}")), uid), Some(expected as u8), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_two_group_rules_the_earlier_holds() {
+        let text = "[plan.a]\nper_hour=1\n[plan.b]\nper_hour=2\n[[rule]]\ngroup=\"staff\"\nplan=\"b\"\n[[rule]]\ngroup=\"sales\"\nplan=\"a\"";
+        let rules = compiled(text).rules;
+        let limit = |uid| rules.iter().find(|(a, _)| *a == Account::user(uid)).map(|(_, r)| r.hour.limit);
+        assert_eq!(limit(2), Some(2), "bob is in both");
+        assert_eq!(limit(3), Some(1));
+    }
+
+    #[test]
+    fn plans_become_limits_and_absent_names_are_counted_and_placed() {
+        let got = compiled(
+            "[default]\nplan=\"deny\"\n[containers]\nplan=\"c\"\n[plan.c]\nper_day=8\nsoft_percent=150\n[allow]\nusers=[\"ghost\"]\n[deny]\nusers=[]",
+        );
+        assert_eq!(got.policy.default.action, Action::Closed as u8);
+        assert_eq!(got.policy.containers.day, Limit { limit: 8, band: 4 });
+        assert_eq!(got.policy.containers.hour, Limit::NONE);
+        assert_eq!(got.unresolved, 1);
+        let place = got.warnings.iter().find_map(|w| w.place.clone()).expect("the name's place");
+        assert_eq!((place.line(), place.column()), (9, 8));
+    }
+
+    #[test]
+    fn the_range_of_subordinate_uids_spans_all_prefixes() {
+        let policy = compiled("").policy;
+        assert_eq!((policy.subuid_first, policy.subuid_last), (100_000, 165_535));
+        let none = config::parse_str("test", "").map(|l| compile(&l.config, &Database::default(), "").policy);
+        assert!(none.is_ok_and(|p| p.subuid_first > p.subuid_last));
+    }
+}
