@@ -31,6 +31,9 @@ pub mod kind {
     pub const NETNS: u32 = 4;
     /// Everyone for whom a map had no room left; `id` is 0.
     pub const OTHER: u32 = 5;
+    /// Every network namespace that one user of the host made by himself (`unshare -Urn`, rootless containers);
+    /// `id` is his uid. One purse for all of them: anybody can make as many as he likes.
+    pub const ROOTLESS: u32 = 7;
     /// The whole machine. Only windows belong to it, no connection does; `id` is 0.
     pub const HOST: u32 = 6;
 }
@@ -57,7 +60,7 @@ impl Account {
 
     #[inline(always)]
     pub const fn is_container(self) -> bool {
-        self.kind == kind::CGROUP || self.kind == kind::NETNS
+        matches!(self.kind, kind::CGROUP | kind::NETNS | kind::ROOTLESS)
     }
 }
 

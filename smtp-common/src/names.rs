@@ -58,6 +58,14 @@ pub mod global {
     pub const TASK_THREAD_PID: &str = "TASK_THREAD_PID";
     /// Offset of `level` in `struct pid`.
     pub const PID_LEVEL: &str = "PID_LEVEL";
+    /// Offset of the network namespace's pointer in `struct sock`.
+    pub const SOCK_NET: &str = "SOCK_NET";
+    /// Offset of `user_ns` in `struct net`.
+    pub const NET_USER_NS: &str = "NET_USER_NS";
+    /// Offset of `level` in `struct user_namespace`.
+    pub const USER_NS_LEVEL: &str = "USER_NS_LEVEL";
+    /// Offset of `owner` in `struct user_namespace`.
+    pub const USER_NS_OWNER: &str = "USER_NS_OWNER";
     /// cgroup v2 id of the hierarchy's root: a task there is in no cgroup worth naming.
     pub const ROOT_CGROUP: &str = "ROOT_CGROUP";
     /// 1 where the kernel has `bpf_set_retval` (5.18).

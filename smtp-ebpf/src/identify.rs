@@ -18,7 +18,10 @@ use smtp_common::{
 
 use crate::{
     emit::lost,
-    maps::{NAMESPACES, PID_LEVEL, ROOT_CGROUP, SUBUIDS, TASK_FLAGS, TASK_THREAD_PID},
+    maps::{
+        NAMESPACES, NET_USER_NS, PID_LEVEL, ROOT_CGROUP, SCRATCH, SOCK_NET, SUBUIDS, TASK_FLAGS, TASK_THREAD_PID,
+        USER_NS_LEVEL, USER_NS_OWNER,
+    },
 };
 
 /// `PF_KTHREAD` of include/linux/sched.h.
@@ -62,11 +65,18 @@ pub(crate) fn identify(ctx: &SockAddrContext, policy: &Policy, generation: u32) 
     }
     if netns != initial {
         task.flags |= flag::FOREIGN_NETNS;
-        task.account = container(netns, cgroup);
         if in_host_pid_namespace() {
             task.flags |= flag::HOST_PIDNS;
             task.host_uid = Some(owner(policy, generation, uid).unwrap_or(uid));
         }
+        let maker = maker_of_netns(ctx).map(|uid| owner(policy, generation, uid).unwrap_or(uid));
+        task.account = match maker {
+            Some(maker) if maker != 0 => {
+                task.host_uid = Some(maker);
+                Account::new(kind::ROOTLESS, maker as u64)
+            }
+            _ => container(netns, cgroup),
+        };
     } else if let Some(owner) = owner(policy, generation, uid) {
         task.flags |= flag::SUBORDINATE;
         task.account = Account::user(owner);
@@ -121,6 +131,28 @@ fn is_kernel_thread() -> bool {
     // SAFETY: plain helper call.
     let task = unsafe { bpf_get_current_task() };
     matches!(read::<u32>(task, TASK_FLAGS.load()), Some(flags) if flags & PF_KTHREAD != 0)
+}
+
+/// The user who made the socket's network namespace by himself, in a user namespace of his own. `None` for one that
+/// the host's root made (containers of a runtime, `ip netns`).
+#[inline(always)]
+fn maker_of_netns(ctx: &SockAddrContext) -> Option<u32> {
+    // SAFETY: a field of the context; the pointer is only turned into a number.
+    let sock = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // Written as a pointer and read as a number: the verifier refuses arithmetic on a socket's pointer, and lets
+    // a program with CAP_PERFMON do this. The read is volatile so that the compiler does not see through it.
+    // SAFETY: this processor's own slot of the map.
+    let sock = unsafe {
+        core::ptr::write_volatile(scratch.cast(), sock);
+        core::ptr::read_volatile(scratch)
+    };
+    let net = read::<u64>(sock, SOCK_NET.load())?;
+    let user_ns = read::<u64>(net, NET_USER_NS.load())?;
+    if read::<u32>(user_ns, USER_NS_LEVEL.load())? == 0 {
+        return None;
+    }
+    read::<u32>(user_ns, USER_NS_OWNER.load())
 }
 
 /// True when the task's own PID namespace is the initial one (`struct pid.level` is 0).

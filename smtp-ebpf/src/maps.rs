@@ -1,9 +1,9 @@
-//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but `ZERO` are pinned.
+//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but `ZERO` and `SCRATCH` are pinned.
 
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, bpf_spin_lock},
-    btf_maps::{Array, HashMap, LpmTrie, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use smtp_common::{
@@ -79,12 +79,24 @@ pub(crate) static EVENTS: RingBuf<ConnectEvent, { capacity::EVENTS }> = RingBuf:
 #[btf_map]
 pub(crate) static ZERO: Array<[u64; size_of::<LockedWindow>() / 8], 1> = Array::new();
 
+/// One pointer, on its way from a type the verifier allows no arithmetic on to a number.
+#[btf_map]
+pub(crate) static SCRATCH: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 #[unsafe(no_mangle)]
 pub(crate) static TASK_FLAGS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static TASK_THREAD_PID: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static PID_LEVEL: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static SOCK_NET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static NET_USER_NS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static USER_NS_LEVEL: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static USER_NS_OWNER: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static ROOT_CGROUP: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]

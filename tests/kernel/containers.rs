@@ -91,3 +91,29 @@ fn a_container_that_is_started_anew_goes_on_with_the_limit_it_had() {
     assert!(passed < 50, "{passed} is a limit of its own");
     assert_eq!(world.counted("container:box", "allowed"), 50 + passed, "and shown under the same name");
 }
+
+/// Any user can make network namespaces by himself, as many as he likes. They lead nowhere, but a connect() in them
+/// is decided before that shows: each with a limit of its own would spend the host's budget for everyone.
+#[test]
+fn namespaces_a_user_makes_by_himself_are_one_purse_and_denial_follows_him_there() {
+    let world = World::with("[plan.standard]\nper_hour = 3\nsoft_percent = 100");
+    let inside_one = |uid: u32, unshare: &[&str]| {
+        let dial = smtp_tests::Dial::to(([203, 0, 113, 1], 25)).count(2).command();
+        let mut command = std::process::Command::new("setpriv");
+        command.args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups", "unshare"]);
+        command.args(unshare).arg("--").arg(dial.get_program()).args(dial.get_args());
+        world.cgroup().enter(&mut command);
+        let output = smtp_tests::process::output(&mut command, std::time::Duration::from_secs(20));
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        let tally: serde_json::Value = serde_json::from_str(&output.stdout).expect("a tally");
+        (tally["ENETUNREACH"].as_u64().unwrap_or(0), tally["EPERM"].as_u64().unwrap_or(0))
+    };
+    assert_eq!(inside_one(uid::SENDER, &["-Urn"]), (2, 0), "let through, to nowhere");
+    assert_eq!(inside_one(uid::SENDER, &["-Urn"]), (1, 1), "another namespace, the same purse");
+    assert_eq!(inside_one(uid::SENDER, &["-Urnpf", "--mount-proc"]), (0, 2), "a PID namespace makes no difference");
+    assert_eq!(world.counted(&format!("container:rootless-{}", uid::SENDER), "allowed"), 3);
+    assert_eq!(inside_one(uid::DENIED, &["-Urnpf", "--mount-proc"]), (0, 2), "denied there too");
+    assert_eq!(inside_one(uid::EXEMPT, &["-Urn"]), (2, 0));
+    assert_eq!(inside_one(uid::EXEMPT, &["-Urn"]), (1, 1), "exempt is a name of the host's");
+    assert_eq!(world.dial().uid(uid::SENDER).count(3).run().ok(), 3, "his own account is another");
+}

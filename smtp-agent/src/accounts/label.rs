@@ -28,6 +28,7 @@ impl Labels {
             kind::KERNEL => KERNEL.into(),
             kind::CGROUP => format!("container:{}", container().unwrap_or_else(|| format!("cgroup-{}", account.id))),
             kind::NETNS => format!("container:{}", container().unwrap_or_else(|| format!("netns-{}", account.id))),
+            kind::ROOTLESS => format!("container:rootless-{}", self.user(account.id as u32)),
             _ => OTHER.into(),
         }
     }

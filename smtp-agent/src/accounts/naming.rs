@@ -42,7 +42,7 @@ impl Naming {
     /// Whether a container's name is still to be looked for: true once for each that has none beside the pins.
     pub fn is_new(&self, account: Account, maps: &Maps) -> bool {
         let asked = || !self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(account);
-        account.is_container() && maps.name(account).is_none() && !asked()
+        account.is_container() && account.kind != kind::ROOTLESS && maps.name(account).is_none() && !asked()
     }
 
     /// The name of a container, with the help of one of its processes' /proc/PID/cgroup path.

@@ -80,6 +80,10 @@ impl Gate {
             .override_global(global::TASK_FLAGS, &host.offsets.task_flags, true)
             .override_global(global::TASK_THREAD_PID, &host.offsets.task_thread_pid, true)
             .override_global(global::PID_LEVEL, &host.offsets.pid_level, true)
+            .override_global(global::SOCK_NET, &host.offsets.sock_net, true)
+            .override_global(global::NET_USER_NS, &host.offsets.net_user_ns, true)
+            .override_global(global::USER_NS_LEVEL, &host.offsets.user_ns_level, true)
+            .override_global(global::USER_NS_OWNER, &host.offsets.user_ns_owner, true)
             .override_global(global::ROOT_CGROUP, &hierarchy.root_id, true)
             .override_global(global::HAS_SET_RETVAL, &has_set_retval, true)
             .override_global(aya_log::LEVEL, &level, false);
@@ -153,8 +157,8 @@ impl Gate {
         std::fs::remove_file(&path)
             .map_err(|e| Failure::from_io(&e, format!("the old link {path:?} cannot be unpinned")))?;
         self.attach_new(name, hierarchy)?;
-        drop(old);
-        Ok(())
+        sys::detach_link(old.as_fd())
+            .map_err(|e| Failure::from_io(&e, format!("{name} cannot be detached from the cgroup it was attached to")))
     }
 
     fn attach_new(&mut self, name: &'static str, hierarchy: &Hierarchy) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::{fd::AsFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,7 @@ use nix::{
 };
 use smtp_common::names::{LAYOUT_VERSION, MAGIC, Meta, map, program};
 
+use super::sys;
 use crate::exit::{Failure, Result};
 
 const BPFFS: &str = "/sys/fs/bpf";
@@ -168,6 +169,10 @@ impl Pins {
 
     /// Removes every pin of ours and keeps the directory. Returns how many there were.
     pub fn remove_contents(&self) -> Result<usize> {
+        for link in program::ALL.iter().filter_map(|p| sys::open_pin(&self.link(p)).ok()) {
+            // Best effort, so that the gate is gone when this returns: without its pin the link ends anyway.
+            let _ = sys::detach_link(link.as_fd());
+        }
         let mut removed = 0;
         for path in self.ours() {
             match fs::remove_file(&path) {

@@ -48,6 +48,14 @@ pub fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Res
     bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
 }
 
+/// Ends a link now (`BPF_LINK_DETACH`, Linux 5.9). Removing its last pin ends it too, but at some later moment:
+/// `bpf_link_put` leaves that to a work queue.
+pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.link_detach.link_fd = link.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
 /// The cgroup v2 id a link is attached to, or `None` when that cgroup is gone (`bpf_cgroup_link_fill_link_info`
 /// then says 0, Linux 5.8).
 pub fn cgroup_of_link(link: BorrowedFd<'_>) -> io::Result<Option<u64>> {

@@ -1,0 +1,21 @@
+//! The agent layer: the real binary as root in a real kernel, judged by what its user sees. Exit codes, sentences,
+//! files, metrics and events; what the kernel decides is the business of the kernel layer.
+
+mod bpf;
+mod check;
+mod commands;
+mod dashboards;
+mod detach;
+mod events;
+mod explain;
+mod host;
+mod hostile;
+mod labels;
+mod lifecycle;
+mod logging;
+mod metrics;
+mod names;
+mod pins;
+mod refusals;
+mod reload;
+mod scene;
