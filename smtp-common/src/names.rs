@@ -105,18 +105,26 @@ impl PortSet {
 /// Longest name of a container account, in bytes.
 pub const NAME_LEN: usize = 96;
 
-/// Name of a container account as the agent found it, padded with NUL.
+/// What the agent has found out about a container account.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Name(pub [u8; NAME_LEN]);
+pub struct Name {
+    /// Hash of the whole cgroup path, or of the namespace's name: the same after a restart of the container, and
+    /// nobody else's, as a last path component may be. 0 for unknown.
+    pub identity: u64,
+    /// What it is called, padded with NUL.
+    pub name: [u8; NAME_LEN],
+}
 
+const _: () = assert!(size_of::<Name>() == 104);
 crate::pod!(Name);
 
-/// Room in the maps, in entries. All but the ring take memory only for what is in use.
+/// Room in the maps, in entries. Entries take memory when they are made; the ring and the tables that lead to the
+/// entries take theirs from the start.
 pub mod capacity {
     pub const RULES: usize = 262_144;
     pub const SUBUIDS: usize = 131_072;
-    pub const LOCAL: usize = 8_192;
+    pub const LOCAL: usize = 65_536;
     pub const WINDOWS: usize = 262_144;
     pub const COUNTERS: usize = 524_288;
     pub const ACCOUNTS: usize = 131_072;

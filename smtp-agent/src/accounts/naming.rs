@@ -25,7 +25,7 @@ impl Naming {
 
     /// The label of an account. A container whose name nobody knows yet is looked for now.
     pub fn label(&self, account: Account, maps: &Maps) -> String {
-        self.labels.of(account, || self.container(account, maps, None))
+        self.labels.of(account, || self.container(account, maps))
     }
 
     /// Asks for user names again from now on.
@@ -45,34 +45,41 @@ impl Naming {
         account.is_container() && account.kind != kind::ROOTLESS && maps.name(account).is_none() && !asked()
     }
 
-    /// The name of a container, with the help of one of its processes' /proc/PID/cgroup path.
-    pub fn learn(&self, account: Account, maps: &Maps, proc_path: Option<&str>) -> Option<String> {
-        self.container(account, maps, proc_path)
-    }
-
-    fn known(&self, account: Account, maps: &Maps) -> Option<String> {
+    fn container(&self, account: Account, maps: &Maps) -> Option<String> {
         let known = self.containers.lock().unwrap_or_else(PoisonError::into_inner).get(&account).cloned();
-        known.or_else(|| maps.name(account))
-    }
-
-    fn container(&self, account: Account, maps: &Maps, proc_path: Option<&str>) -> Option<String> {
-        if let Some(name) = self.known(account, maps) {
+        if let Some(name) = known.or_else(|| maps.name(account)) {
             return Some(name);
         }
-        let name = self.find(account, proc_path)?;
+        let (name, _) = self.find(account, None)?;
         self.containers.lock().unwrap_or_else(PoisonError::into_inner).insert(account, name.clone());
         Some(name)
     }
 
-    fn find(&self, account: Account, proc_path: Option<&str>) -> Option<String> {
+    /// Name and identity of a container, with the help of one of its processes' /proc/PID/cgroup path.
+    pub fn find(&self, account: Account, proc_path: Option<&str>) -> Option<(String, u64)> {
         match account.kind {
-            kind::CGROUP => container::name_of_cgroup(&self.cgroup_path(account.id)?),
+            kind::CGROUP => {
+                let path = self.cgroup_path(account.id)?;
+                Some((container::name_of_cgroup(&path)?, identity("cgroup", &path)))
+            }
             kind::NETNS => {
+                let path = proc_path.filter(|path| container::is_container(path));
                 let by_cgroup =
-                    proc_path.filter(|path| container::is_container(path)).and_then(container::name_of_cgroup);
-                by_cgroup.or_else(|| netns::name_of(account.id))
+                    path.and_then(|path| Some((container::name_of_cgroup(path)?, identity("cgroup", path))));
+                by_cgroup.or_else(|| {
+                    let name = netns::name_of(account.id)?;
+                    let identity = identity("netns", &name);
+                    Some((name, identity))
+                })
             }
             _ => None,
         }
     }
+}
+
+/// FNV-1a: it lies in pinned maps, so it must be the same in every build, which the standard library's hasher does
+/// not promise. Paths are the host's, not a stranger's choice, so collisions need not be feared.
+fn identity(kind: &str, of: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3);
+    kind.bytes().chain([0]).chain(of.bytes()).fold(0xcbf2_9ce4_8422_2325, step)
 }

@@ -15,7 +15,9 @@ pub(super) fn check(path: &Path, as_json: bool) -> Result<Code> {
     let (problems, files) = match config::load(path) {
         Ok(loaded) => {
             let mut problems = loaded.warnings;
-            problems.extend(compile(&loaded.config).warnings);
+            let compiled = compile(&loaded.config);
+            problems.extend(compiled.warnings);
+            problems.extend(compiled.absent);
             problems.sort();
             (problems, loaded.sources.len())
         }

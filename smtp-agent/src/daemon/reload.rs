@@ -2,11 +2,14 @@
 
 use std::{io::ErrorKind, sync::atomic::Ordering};
 
+use smtp_common::names::program;
+
 use super::shared::Shared;
 use crate::{
     accounts::database::Database,
     config::{self, Config, Problems},
     exit::{Failure, Result},
+    kernel::gate,
     policy::{self, Compiled},
 };
 
@@ -56,6 +59,9 @@ pub async fn reload(shared: &Shared, cause: Cause) -> Result<u64> {
 }
 
 fn try_reload(shared: &Shared, current: &mut Config, cause: Cause) -> Result<u64> {
+    if !program::ALL.iter().all(|p| gate::is_attached(&shared.pins, p)) {
+        return Err(Failure::unavailable("the gate was detached: start smtp-agent again to put it back in force"));
+    }
     let config = match cause {
         Cause::Names => current.clone(),
         Cause::Asked => {
@@ -68,9 +74,10 @@ fn try_reload(shared: &Shared, current: &mut Config, cause: Cause) -> Result<u64
     };
     let compiled = compile_anew(&config)?;
     log_warnings(&compiled.warnings);
+    log_absent(&compiled);
     shared.naming.forget_users();
     let serial = shared.maps_mut().install(&compiled)?;
-    shared.status.reloaded(compiled.unresolved, config.metrics.max_users);
+    shared.status.reloaded(compiled.absent.warnings(), config.metrics.max_users);
     tracing::info!(
         generation = serial,
         rules = compiled.rules.len(),
@@ -86,6 +93,14 @@ pub fn log_warnings(problems: &Problems) {
     for problem in problems.iter() {
         let place = problem.place.as_ref().map(|p| format!("{}:{}:{}: ", p.source().name(), p.line(), p.column()));
         tracing::warn!("{}{}", place.unwrap_or_default(), problem.message);
+    }
+}
+
+/// Names that are absent are no fault of most hosts: one line in the log, each with its place in `check`.
+pub fn log_absent(compiled: &Compiled) {
+    let count = compiled.absent.warnings();
+    if count > 0 {
+        tracing::info!(count, "some users or groups in the policy are not on this host: `smtp-agent check` names them");
     }
 }
 

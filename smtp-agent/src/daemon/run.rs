@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     logging,
-    reload::{Cause, compile, log_warnings, reload},
+    reload::{Cause, compile, log_absent, log_warnings, reload},
     shared::Shared,
     watch::{self, NamesSeen},
 };
@@ -69,6 +69,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let names_seen = NamesSeen::now();
     let compiled = compile(&config);
     log_warnings(&compiled.warnings);
+    log_absent(&compiled);
     let host = Host::probe()?;
     let hierarchy = Hierarchy::find_or_mount(&config.cgroup, &private_mount(&config.paths.run))?;
     let pins = Pins::new(&config.paths.pins);
@@ -95,7 +96,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let probe_log = config.log.probe.is_some();
     let naming = Naming::new(Some(hierarchy));
     let shared = Arc::new(Shared::new(config_path.to_owned(), pins, naming, config, maps));
-    shared.status.reloaded(compiled.unresolved, max_users);
+    shared.status.reloaded(compiled.absent.warnings(), max_users);
     shared.status.ready.store(true, Ordering::Relaxed);
 
     let mut tasks = JoinSet::new();
@@ -139,7 +140,7 @@ async fn arm(
     let local = watch.current().await?;
     let mut maps = gate.maps()?;
     maps.make_overflow_windows()?;
-    maps.set_local(&local)?;
+    watch::tell_left_out(maps.set_local(&local)?);
     maps.install(compiled)?;
     maps.sign()?;
     for (program, how) in gate.attach(hierarchy)? {

@@ -65,8 +65,17 @@ pub async fn addresses(shared: Arc<Shared>, mut watch: addresses::Watch) -> Resu
     loop {
         watch.changed().await?;
         let current: HashSet<_> = watch.current().await?;
-        shared.maps_mut().set_local(&current)?;
+        tell_left_out(shared.maps_mut().set_local(&current)?);
         tracing::debug!(addresses = current.len(), "the host's addresses have changed");
+    }
+}
+
+pub(super) fn tell_left_out(addresses: usize) {
+    if addresses > 0 {
+        tracing::error!(
+            addresses,
+            "this host has more addresses than the gate has room for: the others count as remote"
+        );
     }
 }
 
@@ -115,13 +124,13 @@ pub async fn events(shared: Arc<Shared>, mut events: Events) -> Result<()> {
     }
 }
 
-/// Finds out what a container is called and keeps it. A container that was there before under this name, and was
-/// only started anew, goes on with the account and the windows it had: a restart is no way to a fresh limit.
+/// Finds out what a container is called and keeps it. A container that was there before, and was only started
+/// anew, goes on with the account and the windows it had: a restart is no way to a fresh limit.
 fn name_container(shared: &Shared, event: &ConnectEvent, proc_cgroup: Option<&str>) -> Result<()> {
-    let Some(name) = shared.naming.learn(event.account, &shared.maps(), proc_cgroup) else { return Ok(()) };
+    let Some((name, identity)) = shared.naming.find(event.account, proc_cgroup) else { return Ok(()) };
     let mut maps = shared.maps_mut();
-    let before = maps.account_named(&name)?;
-    maps.set_name(event.account, &name)?;
+    let before = maps.account_identified(identity)?;
+    maps.set_name(event.account, &name, identity)?;
     if let Some(before) = before.filter(|before| *before != event.account) {
         maps.charge_namespace_to(event.netns, before)?;
         tracing::debug!(container = name, "started anew, charged as before");

@@ -48,12 +48,14 @@ pub struct Fill {
     pub capacity: usize,
 }
 
+/// Hash maps answer E2BIG, the prefix trie of subordinate uids ENOSPC (`trie_update_elem`).
+fn is_full(error: &MapError) -> bool {
+    matches!(error, MapError::SyscallError(e) if matches!(e.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC)))
+}
+
 fn failed(what: &str, error: &MapError) -> Failure {
-    let full = matches!(error, MapError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::E2BIG));
-    if full {
-        Failure::unavailable(format!(
-            "the map {what} is full: the policy names more accounts than the kernel gate has room for"
-        ))
+    if is_full(error) {
+        Failure::unavailable(format!("the map {what} is full: the kernel gate has no room for so many entries"))
     } else {
         match error {
             MapError::SyscallError(e) => Failure::from_io(&e.io_error, format!("the map {what} cannot be used")),
@@ -195,16 +197,21 @@ impl Maps {
         Ok(())
     }
 
-    /// Makes the set of the host's own addresses the given one. Addresses in both stay throughout.
-    pub fn set_local(&mut self, addresses: &HashSet<Address>) -> Result<()> {
+    /// Makes the set of the host's own addresses the given one. Addresses in both stay throughout. Returns how many
+    /// found no room: those count as remote, the safe side.
+    pub fn set_local(&mut self, addresses: &HashSet<Address>) -> Result<usize> {
         let old: HashSet<Address> = entries(&self.local, map::LOCAL)?.into_iter().map(|(address, _)| address).collect();
-        for address in addresses.difference(&old) {
-            self.local.insert(address, 1, 0).map_err(|e| failed(map::LOCAL, &e))?;
-        }
         for address in old.difference(addresses) {
             self.local.remove(address).map_err(|e| failed(map::LOCAL, &e))?;
         }
-        Ok(())
+        let mut left_out = 0;
+        for address in addresses.difference(&old) {
+            match self.local.insert(address, 1, 0) {
+                Err(e) if is_full(&e) => left_out += 1,
+                done => done.map_err(|e| failed(map::LOCAL, &e))?,
+            }
+        }
+        Ok(left_out)
     }
 
     pub fn is_local(&self, address: &Address) -> bool {
@@ -249,17 +256,17 @@ impl Maps {
         self.names.get(&account, 0).ok().map(|name| text(&name))
     }
 
-    pub fn set_name(&mut self, account: Account, name: &str) -> Result<()> {
+    pub fn set_name(&mut self, account: Account, name: &str, identity: u64) -> Result<()> {
         let mut bytes = [0; smtp_common::names::NAME_LEN];
         let end = name.floor_char_boundary(bytes.len());
         bytes[..end].copy_from_slice(&name.as_bytes()[..end]);
-        self.names.insert(account, Name(bytes), 0).map_err(|e| failed(map::NAMES, &e))
+        self.names.insert(account, Name { identity, name: bytes }, 0).map_err(|e| failed(map::NAMES, &e))
     }
 
-    /// The account that was first seen under a container's name.
-    pub fn account_named(&self, name: &str) -> Result<Option<Account>> {
+    /// The account that was first seen of a container with this identity.
+    pub fn account_identified(&self, identity: u64) -> Result<Option<Account>> {
         let mut found = entries(&self.names, map::NAMES)?;
-        found.retain(|(_, known)| text(known) == name);
+        found.retain(|(_, known)| known.identity == identity);
         let first_seen = |account: &Account| self.accounts.get(account, 0).map_or(u64::MAX, |state| state.first_seen);
         Ok(found.into_iter().map(|(account, _)| account).min_by_key(|account| (first_seen(account), *account)))
     }
@@ -290,8 +297,8 @@ impl Maps {
 }
 
 fn text(name: &Name) -> String {
-    let end = name.0.iter().position(|&b| b == 0).unwrap_or(name.0.len());
-    String::from_utf8_lossy(&name.0[..end]).into_owned()
+    let end = name.name.iter().position(|&b| b == 0).unwrap_or(name.name.len());
+    String::from_utf8_lossy(&name.name[..end]).into_owned()
 }
 
 fn walk<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, name: &str, each: impl FnMut(K, V)) -> Result<()> {

@@ -90,8 +90,8 @@ pub fn boot_nanos() -> u64 {
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
-/// The error the kernel answers when asked for a program id past all there are: `ENOENT` where bpf(2) may be
-/// used, something else where it may not (`bpf_obj_get_next_id`, Linux 4.13).
+/// The error the kernel answers to a harmless question of bpf(2), the program id after one there cannot be: `EINVAL`
+/// (`bpf_obj_get_next_id`, Linux 4.13), or `ENOSYS` or `EPERM` where the whole call is not to be had.
 pub fn next_program_id_after_last() -> io::Error {
     let mut attr = zeroed();
     attr.__bindgen_anon_6.__bindgen_anon_1.start_id = u32::MAX - 1;

@@ -26,7 +26,7 @@ pub struct Compiled {
     /// What did not stop the policy but its author should know.
     pub warnings: Problems,
     /// Names in the configuration that this host does not have.
-    pub unresolved: usize,
+    pub absent: Problems,
 }
 
 /// Which of two rules for the same account holds: the one that names him beats the one that names a group of
@@ -46,14 +46,15 @@ struct Compiler<'a> {
     users: &'a Database,
     rules: HashMap<Account, Rule>,
     warnings: Problems,
-    unresolved: usize,
+    absent: Problems,
 }
 
 /// Compiles a configuration for the users of a host; `subuid` is the text of its /etc/subuid.
 pub fn compile(config: &Config, users: &Database, subuid: &str) -> Compiled {
-    let mut compiler = Compiler { config, users, rules: HashMap::new(), warnings: Problems::default(), unresolved: 0 };
+    let mut compiler =
+        Compiler { config, users, rules: HashMap::new(), warnings: Problems::default(), absent: Problems::default() };
     compiler.run();
-    let Compiler { rules, mut warnings, unresolved, .. } = compiler;
+    let Compiler { rules, mut warnings, absent, .. } = compiler;
 
     let (subuids, broken) = subuid::parse(subuid, users);
     broken.into_iter().for_each(|message| warnings.push(Problem::warning(message)));
@@ -76,7 +77,7 @@ pub fn compile(config: &Config, users: &Database, subuid: &str) -> Compiled {
     };
     let mut rules: Vec<_> = rules.into_iter().collect();
     rules.sort_by_key(|(account, _)| *account);
-    Compiled { policy, ports: config.ports.clone(), rules, subuids, warnings, unresolved }
+    Compiled { policy, ports: config.ports.clone(), rules, subuids, warnings, absent }
 }
 
 impl Compiler<'_> {
@@ -125,9 +126,8 @@ impl Compiler<'_> {
     }
 
     fn absent(&mut self, what: &str, name: &Spot<Name>, list: &str) {
-        self.unresolved += 1;
         let message = format!("{list}: this host has no {what} `{}`; the entry does nothing until it has", name.value);
-        self.warnings.push(Problem::warning(message).at(name.at.clone()));
+        self.absent.push(Problem::warning(message).at(name.at.clone()));
     }
 
     fn put(&mut self, uid: u32, rule: Rule) {
@@ -209,8 +209,8 @@ mod tests {
         assert_eq!(got.policy.default.action, Action::Closed as u8);
         assert_eq!(got.policy.containers.day, Limit { limit: 8, band: 4 });
         assert_eq!(got.policy.containers.hour, Limit::NONE);
-        assert_eq!(got.unresolved, 1);
-        let place = got.warnings.iter().find_map(|w| w.place.clone()).expect("the name's place");
+        assert_eq!(got.absent.warnings(), 1);
+        let place = got.absent.iter().find_map(|w| w.place.clone()).expect("the name's place");
         assert_eq!((place.line(), place.column()), (9, 8));
     }
 
