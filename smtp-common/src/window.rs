@@ -68,13 +68,13 @@ pub enum Lane {
     Deferred = 1,
 }
 
-/// Whose window, how long, and what it counts.
+/// Whose windows, and what they count.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct WindowKey {
     pub scope: Account,
-    pub span: u32,
     pub lane: u32,
+    pub _pad: u32,
 }
 
 const _: () = assert!(size_of::<WindowKey>() == 24);
@@ -82,8 +82,8 @@ pod!(WindowKey);
 
 impl WindowKey {
     #[inline(always)]
-    pub const fn new(scope: Account, span: Span, lane: Lane) -> Self {
-        Self { scope, span: span as u32, lane: lane as u32 }
+    pub const fn new(scope: Account, lane: Lane) -> Self {
+        Self { scope, lane: lane as u32, _pad: 0 }
     }
 }
 
@@ -104,18 +104,141 @@ pub struct Window {
 
 const _: () = assert!(size_of::<Window>() == 280);
 
-/// A window as it lies in the map, under the map's spin lock.
+/// Which of a scope's windows are meant: bits.
+pub mod spans {
+    pub const HOUR: u32 = 1;
+    pub const DAY: u32 = 2;
+    pub const BOTH: u32 = HOUR | DAY;
+}
+
+/// Hour and day of one scope. They lie together so that one look-up and one lock charge both, or neither: a lock
+/// costs about half of a charge.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LockedWindow {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Windows {
+    pub hour: Window,
+    pub day: Window,
+}
+
+/// Windows as they lie in the map, under the map's spin lock.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LockedWindows {
     /// `struct bpf_spin_lock`. User space reads it as 0 and must look up with `BPF_F_LOCK`.
     pub lock: u32,
     pub _pad: u32,
-    pub window: Window,
+    pub windows: Windows,
 }
 
-const _: () = assert!(size_of::<LockedWindow>() == 288);
-pod!(LockedWindow);
+const _: () = assert!(size_of::<LockedWindows>() == 568);
+pod!(LockedWindows);
+
+/// Slot numbers or limits of an hour and a day.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Both {
+    pub hour: u32,
+    pub day: u32,
+}
+
+impl Both {
+    /// The slots of a time (nanoseconds of the boot clock). 32 bits last 7,600 years of 56.25-second slots.
+    #[inline(always)]
+    pub const fn slots(now: u64) -> Self {
+        Self { hour: Span::Hour.slot(now) as u32, day: Span::Day.slot(now) as u32 }
+    }
+
+    #[inline(always)]
+    pub const fn pack(self) -> u64 {
+        (self.day as u64) << 32 | self.hour as u64
+    }
+
+    #[inline(always)]
+    pub const fn unpack(packed: u64) -> Self {
+        Self { hour: packed as u32, day: (packed >> 32) as u32 }
+    }
+}
+
+/// What a charge came to: the slots that were charged, or which windows were full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt(pub u64);
+
+impl Receipt {
+    /// Charged to the window of those who found no room for one of their own.
+    pub const OVERFLOW: u64 = 1 << 60;
+    const HOUR_FULL: u64 = 1 << 61;
+    const DAY_FULL: u64 = 1 << 62;
+    const SLOTS: u64 = Self::OVERFLOW - 1;
+
+    /// For a charge that can never be made.
+    pub const FULL: Self = Self(Self::HOUR_FULL | Self::DAY_FULL);
+
+    #[inline(always)]
+    pub const fn hour_full(self) -> bool {
+        self.0 & Self::HOUR_FULL != 0
+    }
+
+    #[inline(always)]
+    pub const fn day_full(self) -> bool {
+        self.0 & Self::DAY_FULL != 0
+    }
+
+    #[inline(always)]
+    pub const fn is_full(self) -> bool {
+        self.0 & (Self::HOUR_FULL | Self::DAY_FULL) != 0
+    }
+
+    #[inline(always)]
+    pub const fn slots(self) -> Both {
+        Both::unpack(self.0 & Self::SLOTS)
+    }
+}
+
+impl Windows {
+    #[inline(always)]
+    pub const fn of(&self, span: Span) -> &Window {
+        match span {
+            Span::Hour => &self.hour,
+            Span::Day => &self.day,
+        }
+    }
+
+    /// Slides both to `slots` and adds one to each window in `which` (bits of [`spans`]) unless one of those is
+    /// full: then to none.
+    #[inline(always)]
+    pub fn charge(&mut self, slots: Both, limits: Both, which: u32) -> Receipt {
+        self.hour.advance(slots.hour as u64);
+        self.day.advance(slots.day as u64);
+        let mut full = 0;
+        if which & spans::HOUR != 0 && self.hour.is_full(limits.hour) {
+            full |= Receipt::HOUR_FULL;
+        }
+        if which & spans::DAY != 0 && self.day.is_full(limits.day) {
+            full |= Receipt::DAY_FULL;
+        }
+        if full != 0 {
+            return Receipt(full);
+        }
+        if which & spans::HOUR != 0 {
+            self.hour.add();
+        }
+        if which & spans::DAY != 0 {
+            self.day.add();
+        }
+        Receipt(Both { hour: self.hour.head as u32, day: self.day.head as u32 }.pack() & Receipt::SLOTS)
+    }
+
+    /// Takes back what a receipt of [`Self::charge`] with the same `which` stands for.
+    #[inline(always)]
+    pub fn uncharge(&mut self, receipt: Receipt, which: u32) {
+        let slots = receipt.slots();
+        if which & spans::HOUR != 0 {
+            self.hour.uncharge(slots.hour as u64);
+        }
+        if which & spans::DAY != 0 {
+            self.day.uncharge(slots.day as u64);
+        }
+    }
+}
 
 impl Default for Window {
     fn default() -> Self {
@@ -128,45 +251,53 @@ impl Window {
 
     /// Slides forward to `slot`. A slot in the past leaves the window where it is.
     ///
-    /// Sixty-five steps empty any window, so the loop is bounded however far the clock jumped.
+    /// Sixty-five steps empty any window, so the loop is bounded however far the clock jumped. It counts steps
+    /// instead of comparing slots: what a comparison in the loop tells the verifier of `slot` would outlive the loop,
+    /// and each of its ends would be a state of its own for all that follows.
     #[inline(always)]
     pub fn advance(&mut self, slot: u64) {
         if slot <= self.head {
             return;
         }
         let delta = slot - self.head;
-        let mut next = self.head + 1;
-        if delta > SLOTS + 1 {
-            // Only the last 65 steps matter; skipping the others keeps every index right.
-            next = slot - SLOTS;
-        }
+        let steps = if delta > SLOTS { SLOTS + 1 } else { delta };
+        let mut next = slot - steps;
         let mut step = 0;
-        while step <= SLOTS && next <= slot {
+        while step <= SLOTS && step < steps {
+            next += 1;
             let i = (next & (SLOTS - 1)) as usize;
             self.total -= self.expiring as u64;
             self.expiring = self.ring[i];
             self.ring[i] = 0;
-            next += 1;
             step += 1;
         }
         self.head = slot;
     }
 
-    /// Slides to `slot` and adds one unless `limit` units stand already. Returns the slot that was
-    /// charged, or `None` when the window is full. [`UNLIMITED`] always succeeds.
+    /// Whether `limit` units stand already. Never, under [`UNLIMITED`].
     #[inline(always)]
-    #[must_use]
-    pub fn charge(&mut self, slot: u64, limit: u32) -> Option<u64> {
-        self.advance(slot);
-        if limit != UNLIMITED && self.total >= limit as u64 {
-            return None;
-        }
+    fn is_full(&self, limit: u32) -> bool {
+        limit != UNLIMITED && self.total >= limit as u64
+    }
+
+    #[inline(always)]
+    fn add(&mut self) {
         self.total += 1;
         self.ring[(self.head & (SLOTS - 1)) as usize] += 1;
+    }
+
+    /// Slides to `slot` and adds one unless the window is full. Returns the slot that was charged.
+    #[cfg(test)]
+    fn charge(&mut self, slot: u64, limit: u32) -> Option<u64> {
+        self.advance(slot);
+        if self.is_full(limit) {
+            return None;
+        }
+        self.add();
         Some(self.head)
     }
 
-    /// Takes back one unit that [`Self::charge`] put into `slot`, wherever that slot has moved since.
+    /// Takes back one unit that was put into `slot`, wherever that slot has moved since.
     #[inline(always)]
     pub fn uncharge(&mut self, slot: u64) {
         let age = self.head.wrapping_sub(slot);

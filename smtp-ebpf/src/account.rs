@@ -4,9 +4,9 @@ use aya_ebpf::helpers::{bpf_spin_lock, bpf_spin_unlock};
 use smtp_common::{
     connection::Account,
     counter::Loss,
-    decide::{FULL, Windows},
+    decide::Purses,
     rule::{Rule, RuleKey, Rules},
-    window::{Span, WindowKey},
+    window::{Both, Receipt, WindowKey},
 };
 
 use crate::{
@@ -15,9 +15,6 @@ use crate::{
 };
 
 const BPF_NOEXIST: u64 = 1;
-
-/// Set in a receipt that was charged to the overflow window. Slot numbers stay far below.
-const OVERFLOW: u64 = 1 << 62;
 
 /// Rules of one generation.
 pub(crate) struct Generation(pub(crate) u32);
@@ -30,96 +27,95 @@ impl Rules for Generation {
     }
 }
 
-pub(crate) struct KernelWindows;
+pub(crate) struct KernelPurses;
 
-impl Windows for KernelWindows {
+impl Purses for KernelPurses {
     #[inline(always)]
-    fn charge(&mut self, key: &WindowKey, now: u64, limit: u32) -> u64 {
-        let span = if key.span == Span::Hour as u32 { Span::Hour } else { Span::Day };
-        window_charge(pack(key), key.scope.id, span.slot(now), limit)
+    fn charge(&mut self, key: &WindowKey, now: u64, limits: Both, which: u32) -> Receipt {
+        Receipt(window_charge(pack(key, which), key.scope.id, Both::slots(now).pack(), limits.pack()))
     }
 
     #[inline(always)]
-    fn uncharge(&mut self, key: &WindowKey, receipt: u64) {
-        window_uncharge(pack(key), key.scope.id, receipt);
+    fn uncharge(&mut self, key: &WindowKey, receipt: Receipt, which: u32) {
+        window_uncharge(pack(key, which), key.scope.id, receipt.0);
     }
 }
 
-/// A key without its id in one register: the verifier of 5.10 lets global functions take scalars only.
+/// A key without its id, and the windows meant, in one register: the verifier of 5.10 lets global functions take
+/// scalars only.
 #[inline(always)]
-fn pack(key: &WindowKey) -> u32 {
-    key.scope.kind << 16 | key.span << 8 | key.lane
+fn pack(key: &WindowKey, which: u32) -> u32 {
+    key.scope.kind << 16 | key.lane << 8 | which
 }
 
 #[inline(always)]
-fn unpack(packed: u32, id: u64) -> WindowKey {
-    WindowKey { scope: Account::new(packed >> 16, id), span: packed >> 8 & 0xff, lane: packed & 0xff }
+fn unpack(packed: u32, id: u64) -> (WindowKey, u32) {
+    let key = WindowKey { scope: Account::new(packed >> 16, id), lane: packed >> 8 & 0xff, _pad: 0 };
+    (key, packed & 0xff)
 }
 
-/// The window of an account that found no room in the map: one for all of them, made by the agent.
+/// The windows of an account that found no room in the map: one pair for all of them, made by the agent.
 #[inline(always)]
 fn overflow(key: &WindowKey) -> WindowKey {
     WindowKey { scope: Account::OTHER, ..*key }
 }
 
-/// Adds one to a window, or answers [`FULL`].
+/// Adds one to windows of a scope, or says which were full; the result is a [`Receipt`].
 ///
 /// A global function, which the verifier proves once by itself (`btf_check_subprog_call`): inlined or
-/// static, its 65-step loop would be walked anew on every path that leads to each of its six call sites,
+/// static, its 65-step loops would be walked anew on every path that leads to each of its call sites,
 /// far past the million instructions it allows.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn window_charge(packed: u32, id: u64, slot: u64, limit: u32) -> u64 {
-    let key = unpack(packed, id);
+pub(crate) extern "C" fn window_charge(packed: u32, id: u64, slots: u64, limits: u64) -> u64 {
+    let (key, which) = unpack(packed, id);
     let mut mark = 0;
-    let window = match WINDOWS.get_ptr_mut(key) {
-        Some(window) => window,
+    let value = match WINDOWS.get_ptr_mut(key) {
+        Some(value) => value,
         None => match create(&key) {
-            Some(window) => window,
+            Some(value) => value,
             None => {
                 lost(Loss::WindowsFull);
-                mark = OVERFLOW;
+                mark = Receipt::OVERFLOW;
                 match WINDOWS.get_ptr_mut(overflow(&key)) {
-                    Some(window) => window,
+                    Some(value) => value,
                     // Not even the overflow window: nothing can be promised, so nothing is let through.
-                    None => return FULL,
+                    None => return Receipt::FULL.0,
                 }
             }
         },
     };
     // SAFETY: the pointer is the map's value; between lock and unlock nobody else reads or writes it, and
     // the verifier sees to it that the two are paired.
-    let charged = unsafe {
-        let lock = &raw mut (*window).lock;
+    let receipt = unsafe {
+        let lock = &raw mut (*value).lock;
         bpf_spin_lock(lock);
-        let charged = (*window).window.charge(slot, limit);
+        let receipt = (*value).windows.charge(Both::unpack(slots), Both::unpack(limits), which);
         bpf_spin_unlock(lock);
-        charged
+        receipt
     };
-    match charged {
-        Some(slot) => slot | mark,
-        None => FULL,
-    }
+    receipt.0 | mark
 }
 
 /// Takes back what a receipt of [`window_charge`] stands for.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn window_uncharge(packed: u32, id: u64, receipt: u64) -> u64 {
-    let key = unpack(packed, id);
-    let found = if receipt & OVERFLOW == 0 { WINDOWS.get_ptr_mut(key) } else { WINDOWS.get_ptr_mut(overflow(&key)) };
-    let Some(window) = found else { return 0 };
+    let (key, which) = unpack(packed, id);
+    let overflown = receipt & Receipt::OVERFLOW != 0;
+    let found = if overflown { WINDOWS.get_ptr_mut(overflow(&key)) } else { WINDOWS.get_ptr_mut(key) };
+    let Some(value) = found else { return 0 };
     // SAFETY: as in `window_charge`.
     unsafe {
-        let lock = &raw mut (*window).lock;
+        let lock = &raw mut (*value).lock;
         bpf_spin_lock(lock);
-        (*window).window.uncharge(receipt & !OVERFLOW);
+        (*value).windows.uncharge(Receipt(receipt), which);
         bpf_spin_unlock(lock);
     }
     1
 }
 
-/// Makes the window on its first use. Two processors may try at once: the second finds the first's.
+/// Makes the windows on their first use. Two processors may try at once: the second finds the first's.
 #[inline(always)]
 fn create(key: &WindowKey) -> Option<*mut WindowValue> {
     let zero = ZERO.get_ptr(0)?;

@@ -13,7 +13,7 @@ use smtp_common::{
 };
 
 use crate::{
-    account::{Generation, KernelWindows},
+    account::{Generation, KernelPurses},
     emit::{Outcome, count, event},
     identify::identify,
     maps::{ACTIVE, HAS_SET_RETVAL, POLICY, PORTS},
@@ -53,7 +53,7 @@ fn smtp(ctx: &SockAddrContext, generation: u32, destination: Address, port: Port
     let task = identify(ctx, policy, generation);
     let attempt = Attempt { account: task.account, route: route(&destination), host_uid: task.host_uid };
     let rule = select(policy, &Generation(generation), &attempt);
-    let decision = decide(policy, &rule, &attempt, now, &mut KernelWindows);
+    let decision = decide(policy, &rule, &attempt, now, &mut KernelPurses);
     let verdict = if policy.enforce != 0 { decision.verdict } else { decision.verdict.observed() };
 
     count(task.account, port, attempt.route, verdict);

@@ -12,21 +12,21 @@ use smtp_common::{
     event::ConnectEvent,
     names::{Meta, Name, PortSet, capacity},
     rule::{GENERATIONS, Policy, Rule, RuleKey, SubuidKey},
-    window::{LockedWindow, Window, WindowKey},
+    window::{LockedWindows, WindowKey, Windows},
 };
 
 /// Entries take memory when they are made, not when the map is: a day's windows of a busy host are few.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
-/// [`LockedWindow`] with the lock typed as the kernel wants to see it in BTF.
+/// [`LockedWindows`] with the lock typed as the kernel wants to see it in BTF.
 #[repr(C)]
 pub(crate) struct WindowValue {
     pub(crate) lock: bpf_spin_lock,
     _pad: u32,
-    pub(crate) window: Window,
+    pub(crate) windows: Windows,
 }
 
-const _: () = assert!(size_of::<WindowValue>() == size_of::<LockedWindow>());
+const _: () = assert!(size_of::<WindowValue>() == size_of::<LockedWindows>());
 
 #[btf_map]
 pub(crate) static META: Array<Meta, 1> = Array::new();
@@ -74,10 +74,10 @@ pub(crate) static LOSSES: Array<u64, 8> = Array::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<ConnectEvent, { capacity::EVENTS }> = RingBuf::new();
 
-/// An empty window to copy from: 288 bytes would take most of the stack. Typed without the lock, which a
+/// Empty windows to copy from: 568 bytes are more than the stack has. Typed without the lock, which a
 /// helper may not read.
 #[btf_map]
-pub(crate) static ZERO: Array<[u64; size_of::<LockedWindow>() / 8], 1> = Array::new();
+pub(crate) static ZERO: Array<[u64; size_of::<LockedWindows>() / 8], 1> = Array::new();
 
 /// One pointer, on its way from a type the verifier allows no arithmetic on to a number.
 #[btf_map]

@@ -104,7 +104,7 @@ fn absent_users_and_groups_are_warned_of_and_not_fatal() {
 
     agent.start();
     assert_eq!(agent.metrics().value("smtp_agent_users_unresolved", &[]), 3.0);
-    assert_has(&agent.stderr_so_far(), &["no user `gone`", "no group `nogroup`", "no user `away`"]);
+    assert_has(&agent.stderr_so_far(), &["does not have: user `gone`", "group `nogroup`", "user `away`"]);
 }
 
 #[test]

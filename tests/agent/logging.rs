@@ -41,7 +41,7 @@ fn for_the_journal_lines_have_a_priority_and_no_time() {
     }
     let has = |prefix: &str, part: &str| lines.iter().any(|line| line.starts_with(prefix) && line.contains(part));
     assert!(has("<6>", "the gate is in force"), "{text}");
-    assert!(has("<4>", "no user `gone`"), "{text}");
+    assert!(has("<4>", "user `gone`"), "{text}");
     assert!(has("<3>", "was not reloaded"), "{text}");
 }
 
@@ -73,7 +73,7 @@ fn as_json_each_line_is_one_object() {
     };
     assert_eq!(message("the gate is in force")["level"], "INFO");
     assert_eq!(message("the gate is in force")["generation"], 1);
-    assert_eq!(message("no user `gone`")["level"], "WARN");
+    assert_eq!(message("user `gone`")["level"], "WARN");
     assert_eq!(message("was not reloaded")["level"], "ERROR");
 }
 

@@ -5,7 +5,7 @@ use smtp_common::{
     connection::{Account, Route, kind},
     counter::{CounterKey, Verdict},
     names::{capacity, map},
-    window::{Lane, LockedWindow, Span, Window, WindowKey},
+    window::{Lane, LockedWindows, WindowKey},
 };
 use smtp_tests::{Tally, World, uid};
 
@@ -25,8 +25,8 @@ fn ghost(n: u64) -> Account {
 fn accounts_without_a_window_share_one_and_its_limit_holds() {
     let world = World::with("[plan.standard]\nper_hour = 10\nsoft_percent = 100");
     assert_eq!(world.dial().uid(uid::OTHER).run().ok(), 1, "this one has its window");
-    let empty = LockedWindow { lock: 0, _pad: 0, window: Window::EMPTY };
-    fill(&world, map::WINDOWS, |n| WindowKey::new(ghost(n), Span::Hour, Lane::Admitted), empty, capacity::WINDOWS);
+    let key = |n| WindowKey::new(ghost(n), Lane::Admitted);
+    fill(&world, map::WINDOWS, key, LockedWindows::default(), capacity::WINDOWS);
 
     let together: Vec<_> = (0..4).map(|n| world.dial().uid(uid::SENDER + 100 + n).count(4).run()).collect();
     assert_eq!(together.iter().map(Tally::ok).sum::<u64>(), 10, "four accounts, one window: {together:?}");

@@ -8,7 +8,7 @@ use smtp_common::{
     connection::{Account, Address, Attempt, Route, kind},
     counter::Verdict,
     rule::{Action, Policy, Rule, Rules, select},
-    window::{Lane, Span, UNLIMITED, WindowKey},
+    window::{Lane, UNLIMITED, WindowKey},
 };
 
 use super::{Explain, lenient, load, output};
@@ -83,12 +83,10 @@ impl Source {
         let mut copy = words::Copy::default();
         if let Self::Gate(maps, _) = self {
             for scope in [account, Account::HOST] {
-                for span in Span::ALL {
-                    for lane in [Lane::Admitted, Lane::Deferred] {
-                        let key = WindowKey::new(scope, span, lane);
-                        if let Some(window) = maps.window(&key)? {
-                            copy.0.insert(key, window);
-                        }
+                for lane in [Lane::Admitted, Lane::Deferred] {
+                    let key = WindowKey::new(scope, lane);
+                    if let Some(windows) = maps.windows(&key)? {
+                        copy.0.insert(key, windows);
                     }
                 }
             }

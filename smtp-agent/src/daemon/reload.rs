@@ -96,11 +96,10 @@ pub fn log_warnings(problems: &Problems) {
     }
 }
 
-/// Names that are absent are no fault of most hosts: one line in the log, each with its place in `check`.
+/// One line for all of them: most hosts lack some of the names that a default configuration has.
 pub fn log_absent(compiled: &Compiled) {
-    let count = compiled.absent.warnings();
-    if count > 0 {
-        tracing::info!(count, "some users or groups in the policy are not on this host: `smtp-agent check` names them");
+    if !compiled.absent_names.is_empty() {
+        tracing::warn!("the policy names what this host does not have: {}", compiled.absent_names.join(", "));
     }
 }
 

@@ -11,7 +11,7 @@ use smtp_common::{
     counter::{AccountState, CounterKey, Loss, Verdict},
     names::{LAYOUT_VERSION, MAGIC, Meta, Name, PortSet, capacity, map},
     rule::{GENERATIONS, Policy, Rule, RuleKey, SubuidKey},
-    window::{Lane, LockedWindow, Span, Window, WindowKey},
+    window::{Lane, LockedWindows, Span, WindowKey, Windows},
 };
 
 use super::{pins::Pins, sys};
@@ -32,7 +32,7 @@ pub struct Maps {
     rules: HashMap<MapData, RuleKey, Rule>,
     subuids: LpmTrie<MapData, SubuidKey, u32>,
     local: HashMap<MapData, Address, u32>,
-    windows: HashMap<MapData, WindowKey, LockedWindow>,
+    windows: HashMap<MapData, WindowKey, LockedWindows>,
     counters: HashMap<MapData, CounterKey, u64>,
     accounts: HashMap<MapData, Account, AccountState>,
     namespaces: HashMap<MapData, u64, Account>,
@@ -173,15 +173,12 @@ impl Maps {
         Ok(())
     }
 
-    /// Makes the window shared by accounts that find no room, before it can be needed.
+    /// Makes the windows shared by accounts that find no room, before they can be needed.
     pub fn make_overflow_windows(&mut self) -> Result<()> {
-        let empty = LockedWindow { lock: 0, _pad: 0, window: Window::EMPTY };
-        for span in Span::ALL {
-            for lane in [Lane::Admitted, Lane::Deferred] {
-                for scope in [Account::OTHER, Account::HOST] {
-                    let made = self.windows.insert(WindowKey::new(scope, span, lane), empty, BPF_NOEXIST);
-                    accept_existing(made).map_err(|e| failed(map::WINDOWS, &e))?;
-                }
+        for lane in [Lane::Admitted, Lane::Deferred] {
+            for scope in [Account::OTHER, Account::HOST] {
+                let made = self.windows.insert(WindowKey::new(scope, lane), LockedWindows::default(), BPF_NOEXIST);
+                accept_existing(made).map_err(|e| failed(map::WINDOWS, &e))?;
             }
         }
         Ok(())
@@ -227,9 +224,9 @@ impl Maps {
         }
     }
 
-    pub fn window(&self, key: &WindowKey) -> Result<Option<Window>> {
+    pub fn windows(&self, key: &WindowKey) -> Result<Option<Windows>> {
         match self.windows.get(key, BPF_F_LOCK) {
-            Ok(locked) => Ok(Some(locked.window)),
+            Ok(locked) => Ok(Some(locked.windows)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(e) => Err(failed(map::WINDOWS, &e)),
         }
@@ -237,8 +234,8 @@ impl Maps {
 
     /// Connections admitted to an account (or the host) in the span that ends now.
     pub fn usage(&self, scope: Account, span: Span) -> Result<u64> {
-        let window = self.window(&WindowKey::new(scope, span, Lane::Admitted))?;
-        Ok(window.map_or(0, |w| w.used(span.slot(sys::boot_nanos()))))
+        let windows = self.windows(&WindowKey::new(scope, Lane::Admitted))?.unwrap_or_default();
+        Ok(windows.of(span).used(span.slot(sys::boot_nanos())))
     }
 
     pub fn counters(&self) -> Result<Vec<(CounterKey, u64)>> {

@@ -25,8 +25,10 @@ pub struct Compiled {
     pub subuids: Vec<Prefix>,
     /// What did not stop the policy but its author should know.
     pub warnings: Problems,
-    /// Names in the configuration that this host does not have.
+    /// Names in the configuration that this host does not have, each with its place.
     pub absent: Problems,
+    /// The same in short: "user `exim`".
+    pub absent_names: Vec<String>,
 }
 
 /// Which of two rules for the same account holds: the one that names him beats the one that names a group of
@@ -47,14 +49,21 @@ struct Compiler<'a> {
     rules: HashMap<Account, Rule>,
     warnings: Problems,
     absent: Problems,
+    absent_names: Vec<String>,
 }
 
 /// Compiles a configuration for the users of a host; `subuid` is the text of its /etc/subuid.
 pub fn compile(config: &Config, users: &Database, subuid: &str) -> Compiled {
-    let mut compiler =
-        Compiler { config, users, rules: HashMap::new(), warnings: Problems::default(), absent: Problems::default() };
+    let mut compiler = Compiler {
+        config,
+        users,
+        rules: HashMap::new(),
+        warnings: Problems::default(),
+        absent: Problems::default(),
+        absent_names: Vec::new(),
+    };
     compiler.run();
-    let Compiler { rules, mut warnings, absent, .. } = compiler;
+    let Compiler { rules, mut warnings, absent, absent_names, .. } = compiler;
 
     let (subuids, broken) = subuid::parse(subuid, users);
     broken.into_iter().for_each(|message| warnings.push(Problem::warning(message)));
@@ -77,7 +86,7 @@ pub fn compile(config: &Config, users: &Database, subuid: &str) -> Compiled {
     };
     let mut rules: Vec<_> = rules.into_iter().collect();
     rules.sort_by_key(|(account, _)| *account);
-    Compiled { policy, ports: config.ports.clone(), rules, subuids, warnings, absent }
+    Compiled { policy, ports: config.ports.clone(), rules, subuids, warnings, absent, absent_names }
 }
 
 impl Compiler<'_> {
@@ -127,6 +136,7 @@ impl Compiler<'_> {
 
     fn absent(&mut self, what: &str, name: &Spot<Name>, list: &str) {
         let message = format!("{list}: this host has no {what} `{}`; the entry does nothing until it has", name.value);
+        self.absent_names.push(format!("{what} `{}`", name.value));
         self.absent.push(Problem::warning(message).at(name.at.clone()));
     }
 

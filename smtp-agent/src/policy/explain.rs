@@ -6,23 +6,22 @@ use serde::Serialize;
 use smtp_common::{
     connection::{Account, Attempt},
     counter::{Reason, Verdict},
-    decide::{Decision, FULL, Windows, decide},
+    decide::{Decision, Purses, decide},
     rule::{Action, Origin, Policy, Rule},
-    window::{Span, UNLIMITED, Window, WindowKey},
+    window::{Both, Lane, Receipt, Span, UNLIMITED, WindowKey, Windows},
 };
 
 /// A copy of the windows that matter. Charging it charges nobody.
 #[derive(Default)]
-pub struct Copy(pub HashMap<WindowKey, Window>);
+pub struct Copy(pub HashMap<WindowKey, Windows>);
 
-impl Windows for Copy {
-    fn charge(&mut self, key: &WindowKey, now: u64, limit: u32) -> u64 {
-        let span = if key.span == Span::Hour as u32 { Span::Hour } else { Span::Day };
-        self.0.entry(*key).or_default().charge(span.slot(now), limit).unwrap_or(FULL)
+impl Purses for Copy {
+    fn charge(&mut self, key: &WindowKey, now: u64, limits: Both, which: u32) -> Receipt {
+        self.0.entry(*key).or_default().charge(Both::slots(now), limits, which)
     }
 
-    fn uncharge(&mut self, key: &WindowKey, receipt: u64) {
-        self.0.entry(*key).or_default().uncharge(receipt);
+    fn uncharge(&mut self, key: &WindowKey, receipt: Receipt, which: u32) {
+        self.0.entry(*key).or_default().uncharge(receipt, which);
     }
 }
 
@@ -50,7 +49,6 @@ pub struct Explanation {
 
 /// What the next connection of an account would meet.
 pub fn explain(policy: &Policy, rule: &Rule, attempt: &Attempt, now: u64, windows: &mut Copy) -> (Decision, Vec<Left>) {
-    use smtp_common::window::Lane;
     let mut left = Vec::new();
     let limited = rule.action == Action::Limited as u8;
     for (scope, account) in [("account", attempt.account), ("host", Account::HOST)] {
@@ -63,19 +61,17 @@ pub fn explain(policy: &Policy, rule: &Rule, attempt: &Attempt, now: u64, window
             if limit == UNLIMITED {
                 continue;
             }
-            let used = |lane| {
-                let window = windows.0.get(&WindowKey::new(account, span, lane)).copied().unwrap_or_default();
-                (window.used(span.slot(now)), window)
-            };
-            let (admitted, window) = used(Lane::Admitted);
+            let window = |lane| *windows.0.get(&WindowKey::new(account, lane)).copied().unwrap_or_default().of(span);
+            let used = |lane| window(lane).used(span.slot(now));
+            let admitted = used(Lane::Admitted);
             left.push(Left {
                 scope,
                 window: span.name(),
                 limit: Some(limit),
                 used: admitted,
                 left: Some((limit as u64).saturating_sub(admitted)),
-                soft_left: (band > 0).then(|| (band as u64).saturating_sub(used(Lane::Deferred).0)),
-                free_in_seconds: window.free_in(span, now, limit).div_ceil(1_000_000_000),
+                soft_left: (band > 0).then(|| (band as u64).saturating_sub(used(Lane::Deferred))),
+                free_in_seconds: window(Lane::Admitted).free_in(span, now, limit).div_ceil(1_000_000_000),
             });
         }
     }
