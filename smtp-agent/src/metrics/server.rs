@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener as StdListener},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use axum::{
@@ -12,13 +13,22 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::families::scrape;
 use crate::{
     daemon::shared::Shared,
     exit::{Code, Failure, Result},
 };
+
+/// Connections at a time, and how long one may wait for its next request.
+const CONNECTIONS: usize = 64;
+const IDLE: Duration = Duration::from_secs(30);
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -38,6 +48,9 @@ pub fn bind(listen: SocketAddr) -> Result<StdListener> {
 }
 
 /// Serves until the task is dropped.
+///
+/// Any user of the host may connect, so connections are few and may not idle: what they hold are descriptors of the
+/// agent's. `axum::serve` has neither limit.
 pub async fn serve(shared: Arc<Shared>, listener: StdListener) -> std::io::Result<()> {
     let routes = Router::new()
         .route("/", get(landing))
@@ -45,7 +58,27 @@ pub async fn serve(shared: Arc<Shared>, listener: StdListener) -> std::io::Resul
         .route("/-/healthy", get(|| async { "smtp-agent is alive\n" }))
         .route("/-/ready", get(ready))
         .with_state(shared);
-    axum::serve(TcpListener::from_std(listener)?, routes).await
+    let listener = TcpListener::from_std(listener)?;
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE);
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return Ok(()) };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes.clone()));
+                tokio::spawn(async move {
+                    // A client that goes away or says nothing is no news.
+                    let _ = connection.await;
+                    drop(permit);
+                });
+            }
+            Err(e) => {
+                tracing::warn!("the metrics server cannot accept: {e}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
