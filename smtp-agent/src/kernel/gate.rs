@@ -234,7 +234,11 @@ fn attach_failure(name: &str, cgroup: &Path, error: &ProgramError) -> Failure {
 
 fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     match io_cause(error) {
-        Some(io) if io.kind() == io::ErrorKind::PermissionDenied => Failure::from_io(io, what),
+        // EPERM alone: EACCES is the verifier's no, and its words are what matters then.
+        Some(io) if io.raw_os_error() == Some(libc::EPERM) => Failure::not_permitted(format!(
+            "{what}: {io}; the kernel, a security module or a container's limits forbid it. Kernels before 5.11 also \
+             count maps against RLIMIT_MEMLOCK: there, give LimitMEMLOCK=infinity or CAP_SYS_RESOURCE"
+        )),
         _ => Failure::unavailable(format!("{what}: {}", tail(error))),
     }
 }

@@ -22,6 +22,7 @@ impl Host {
     pub fn probe() -> Result<Self> {
         check_release(&uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default())?;
         check_bpf()?;
+        check_capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())?;
         let offsets = Offsets::of_this_kernel().map_err(|e| Failure::unavailable(e.to_string()))?;
         // Unknown counts as absent: the probe then refuses with EPERM, which every kernel can.
         let has_set_retval =
@@ -56,10 +57,50 @@ fn check_bpf() -> Result<()> {
     }
 }
 
+/// Names the capabilities that are missing, which the kernel's EPERM does not (capabilities(7), the numbers are those
+/// of linux/capability.h). `status` is the text of /proc/self/status.
+fn check_capabilities(status: &str) -> Result<()> {
+    const SYS_ADMIN: u32 = 21;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    // Without the line the kernel itself will say no, less clearly.
+    let Some(have) = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) else { return Ok(()) };
+    let has = |bit: u32| have >> bit & 1 == 1;
+    let wanted = [
+        ("CAP_BPF", 39, true),
+        ("CAP_PERFMON", 38, true),
+        ("CAP_NET_ADMIN", 12, true),
+        ("CAP_DAC_READ_SEARCH", 2, false),
+    ];
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|(_, bit, implied)| !has(*bit) && !(*implied && has(SYS_ADMIN)))
+        .map(|(name, ..)| *name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::not_permitted(format!(
+        "Operation not permitted: this process lacks {}; run as root, or give these capabilities",
+        missing.join(", ")
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exit::Code;
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        let check = |mask: u64| check_capabilities(&format!("Name:\tx\nCapEff:\t{mask:016x}\n"));
+        assert!(check(u64::MAX).is_ok());
+        assert!(check(1 << 39 | 1 << 38 | 1 << 12 | 1 << 2).is_ok());
+        assert!(check(1 << 21 | 1 << 2).is_ok(), "CAP_SYS_ADMIN stands for the older ones");
+        assert!(check_capabilities("").is_ok());
+        let refused = check(1 << 39 | 1 << 12).unwrap_err();
+        assert_eq!(refused.code, Code::NotPermitted);
+        assert!(refused.message.contains("lacks CAP_PERFMON, CAP_DAC_READ_SEARCH;"), "{refused}");
+    }
 
     #[test]
     fn old_kernels_are_named_and_new_ones_pass() {
