@@ -153,12 +153,12 @@ pub struct AccountState {
     /// Nanoseconds of the boot clock.
     pub first_seen: u64,
     pub last_seen: u64,
-    /// Second of the boot clock the two event counts belong to.
+    /// Second of the boot clock the event counts belong to.
     pub second: u32,
-    /// Events sent in that second for passed and for stopped attempts.
+    /// Events asked for in that second, for attempts that passed, were put off and were refused.
     pub passed: u32,
-    pub stopped: u32,
-    pub _pad: u32,
+    pub put_off: u32,
+    pub refused: u32,
 }
 
 const _: () = assert!(size_of::<AccountState>() == 32);

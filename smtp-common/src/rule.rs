@@ -174,7 +174,7 @@ pub struct Policy {
     /// Lowest and highest subordinate uid: uids outside need no look-up. Lowest above highest for none.
     pub subuid_first: u32,
     pub subuid_last: u32,
-    /// Events per account and second that reach the ring buffer, for stopped and for passed attempts each.
+    /// Events per account and second that reach the ring buffer, for passed, deferred and refused attempts each.
     pub event_budget: u32,
     pub _pad: u32,
     pub default: Rule,

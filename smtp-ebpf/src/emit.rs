@@ -55,15 +55,15 @@ pub(crate) fn count(account: Account, port: Port, route: Route, verdict: Verdict
     }
 }
 
-/// Whether the account has an event left in this second. Stopped attempts have a budget of their own, so
-/// that a flood of good connections cannot hide the first refused one.
+/// Whether the account has an event left in this second. Deferred and refused attempts have budgets of their own, so
+/// that a flood of others cannot hide the first refused one.
 #[inline(always)]
-fn within_budget(account: Account, stopped: bool, now: u64, budget: u32) -> bool {
+fn within_budget(account: Account, verdict: Verdict, now: u64, budget: u32) -> bool {
     let second = (now / NANOS_PER_SECOND) as u32;
     let state = match ACCOUNTS.get_ptr_mut(account) {
         Some(state) => state,
         None => {
-            let fresh = AccountState { first_seen: now, last_seen: now, second, passed: 0, stopped: 0, _pad: 0 };
+            let fresh = AccountState { first_seen: now, last_seen: now, second, passed: 0, put_off: 0, refused: 0 };
             let _ = ACCOUNTS.insert(account, fresh, BPF_NOEXIST);
             match ACCOUNTS.get_ptr_mut(account) {
                 Some(state) => state,
@@ -80,9 +80,14 @@ fn within_budget(account: Account, stopped: bool, now: u64, budget: u32) -> bool
         if (*state).second != second {
             (*state).second = second;
             (*state).passed = 0;
-            (*state).stopped = 0;
+            (*state).put_off = 0;
+            (*state).refused = 0;
         }
-        let sent = if stopped { &raw mut (*state).stopped } else { &raw mut (*state).passed };
+        let sent = match verdict {
+            Verdict::Allowed | Verdict::Exempt => &raw mut (*state).passed,
+            Verdict::Refused | Verdict::WouldRefuse => &raw mut (*state).refused,
+            _ => &raw mut (*state).put_off,
+        };
         *sent += 1;
         *sent <= budget
     }
@@ -100,7 +105,7 @@ pub(crate) struct Outcome {
 
 #[inline(always)]
 pub(crate) fn event(policy: &Policy, task: &Task, outcome: &Outcome) {
-    if !within_budget(task.account, outcome.verdict.is_stop(), outcome.now, policy.event_budget) {
+    if !within_budget(task.account, outcome.verdict, outcome.now, policy.event_budget) {
         return lost(Loss::RateLimited);
     }
     let Some(mut entry) = EVENTS.reserve(0) else { return lost(Loss::RingFull) };

@@ -19,8 +19,8 @@ use smtp_common::{
 use crate::{
     emit::lost,
     maps::{
-        NAMESPACES, NET_USER_NS, PID_LEVEL, ROOT_CGROUP, SCRATCH, SOCK_NET, SUBUIDS, TASK_FLAGS, TASK_THREAD_PID,
-        USER_NS_LEVEL, USER_NS_OWNER,
+        INITIAL_NETNS, NAMESPACES, NET_USER_NS, PID_LEVEL, ROOT_CGROUP, SCRATCH, SOCK_NET, SUBUIDS, TASK_FLAGS,
+        TASK_THREAD_PID, USER_NS_LEVEL, USER_NS_OWNER,
     },
 };
 
@@ -43,9 +43,8 @@ pub(crate) struct Task {
 pub(crate) fn identify(ctx: &SockAddrContext, policy: &Policy, generation: u32) -> Task {
     let uid_gid = bpf_get_current_uid_gid();
     let uid = uid_gid as u32;
-    // SAFETY: the context is the program's own; a null context asks for the initial namespace's cookie
-    // (`bpf_get_netns_cookie_sock_addr`, net/core/filter.c).
-    let (netns, initial) = unsafe { (bpf_get_netns_cookie(ctx.as_ptr()), bpf_get_netns_cookie(core::ptr::null_mut())) };
+    // SAFETY: the context is the program's own.
+    let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     // SAFETY: plain helper calls on the current task.
     let cgroup = unsafe { bpf_get_current_cgroup_id() };
     let mut task = Task {
@@ -63,7 +62,7 @@ pub(crate) fn identify(ctx: &SockAddrContext, policy: &Policy, generation: u32) 
         task.flags |= flag::KERNEL_THREAD;
         task.account = Account::KERNEL;
     }
-    if netns != initial {
+    if netns != initial_netns() {
         task.flags |= flag::FOREIGN_NETNS;
         if in_host_pid_namespace() {
             task.flags |= flag::HOST_PIDNS;
@@ -82,6 +81,21 @@ pub(crate) fn identify(ctx: &SockAddrContext, policy: &Policy, generation: u32) 
         task.account = Account::user(owner);
     }
     task
+}
+
+/// Cookie of the initial network namespace. It never changes, so one processor asks once and the others read.
+#[inline(always)]
+fn initial_netns() -> u64 {
+    // SAFETY: a null context asks for the initial namespace (`bpf_get_netns_cookie_sock_addr`, net/core/filter.c).
+    let ask = || unsafe { bpf_get_netns_cookie(core::ptr::null_mut()) };
+    let Some(known) = INITIAL_NETNS.get_ptr_mut(0) else { return ask() };
+    // SAFETY: a live map value; whoever writes it writes the same.
+    unsafe {
+        if *known == 0 {
+            *known = ask();
+        }
+        *known
+    }
 }
 
 /// The user a subordinate uid belongs to (/etc/subuid), if it is one.

@@ -1,4 +1,4 @@
-//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but `ZERO` and `SCRATCH` are pinned.
+//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but the last three are pinned.
 
 use aya_ebpf::{
     Global,
@@ -78,6 +78,10 @@ pub(crate) static EVENTS: RingBuf<ConnectEvent, { capacity::EVENTS }> = RingBuf:
 /// helper may not read.
 #[btf_map]
 pub(crate) static ZERO: Array<[u64; size_of::<LockedWindows>() / 8], 1> = Array::new();
+
+/// The initial network namespace's cookie, once somebody has asked for it; 0 before.
+#[btf_map]
+pub(crate) static INITIAL_NETNS: Array<u64, 1> = Array::new();
 
 /// One pointer, on its way from a type the verifier allows no arithmetic on to a number.
 #[btf_map]

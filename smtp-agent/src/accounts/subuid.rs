@@ -12,6 +12,12 @@ pub struct Prefix {
     pub owner: u32,
 }
 
+impl Prefix {
+    pub fn covers(&self, uid: u32) -> bool {
+        self.bits == 0 || (uid ^ self.first) >> (32 - self.bits) == 0
+    }
+}
+
 /// Prefixes for the ranges in the text of /etc/subuid, and a sentence for each line that could not be used.
 ///
 /// A uid that a user of the host has stays his own even inside somebody's range.
@@ -29,15 +35,11 @@ pub fn parse(text: &str, users: &Database) -> (Vec<Prefix>, Vec<String>) {
     }
     let own: Vec<_> = users
         .uids()
-        .filter(|&uid| prefixes.iter().any(|p| covers(p, uid)))
+        .filter(|&uid| prefixes.iter().any(|p| p.covers(uid)))
         .map(|uid| Prefix { first: uid, bits: 32, owner: uid })
         .collect();
     prefixes.extend(own);
     (prefixes, complaints)
-}
-
-fn covers(prefix: &Prefix, uid: u32) -> bool {
-    prefix.bits == 0 || (uid ^ prefix.first) >> (32 - prefix.bits) == 0
 }
 
 fn range(line: &str, users: &Database) -> Result<(u32, u32, u32), String> {
@@ -98,7 +100,7 @@ mod tests {
         fn a_cover_holds_exactly_the_range(first in 1u32.., len in 0u32..200_000, probe: u32) {
             let last = first.saturating_add(len);
             let prefixes = cover(first, last, 7);
-            let inside = |uid: u32| prefixes.iter().filter(|p| covers(p, uid)).count();
+            let inside = |uid: u32| prefixes.iter().filter(|p| p.covers(uid)).count();
             let near = [first, last, first.wrapping_sub(1), last.wrapping_add(1), probe];
             for uid in near {
                 prop_assert_eq!(inside(uid), usize::from((first..=last).contains(&uid)));

@@ -39,7 +39,7 @@ enum Source {
 impl Rules for Source {
     fn rule(&self, account: Account) -> Option<Rule> {
         match self {
-            Self::Gate(maps, _) => maps.rule(account).ok().flatten(),
+            Self::Gate(maps, _) => maps.rule(account),
             Self::Config(compiled) => compiled.rules.iter().find(|(a, _)| *a == account).map(|(_, rule)| *rule),
         }
     }
@@ -64,8 +64,7 @@ impl Source {
         match self {
             Self::Gate(maps, _) => maps.owner_of(uid),
             Self::Config(compiled) => {
-                let covers = |first: u32, bits: u32| bits == 0 || (first ^ uid) >> (32 - bits) == 0;
-                let of = compiled.subuids.iter().filter(|p| covers(p.first, p.bits)).max_by_key(|p| p.bits);
+                let of = compiled.subuids.iter().filter(|p| p.covers(uid)).max_by_key(|p| p.bits);
                 Ok(of.map(|p| p.owner))
             }
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 use smtp_common::{
-    connection::{Account, Route, kind},
+    connection::{Account, Route},
     counter::{Loss, Verdict},
     names::program,
     rule::Action,
@@ -87,11 +87,7 @@ fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Status> {
     }
     let mut accounts = Vec::new();
     for (account, [local, remote]) in counts {
-        let rule = match account.kind {
-            kind::USER => maps.rule(account)?.unwrap_or(policy.default),
-            kind::KERNEL => policy.kernel_threads,
-            _ => policy.containers,
-        };
+        let rule = maps.rule_for(&policy, account);
         let usage = |span: Span| -> Result<Option<Usage>> {
             let limit = rule.limit(span).limit;
             if rule.action != Action::Limited as u8 || limit == UNLIMITED {

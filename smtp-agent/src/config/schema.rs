@@ -235,7 +235,7 @@ impl Default for Metrics {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Events {
-    /// Per account and second, for passed and for stopped attempts each.
+    /// Per account and second, for passed, deferred and refused attempts each.
     pub per_second: u32,
 }
 

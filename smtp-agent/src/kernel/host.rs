@@ -73,7 +73,7 @@ fn check_capabilities(status: &str) -> Result<()> {
     ];
     let missing: Vec<_> = wanted
         .iter()
-        .filter(|(_, bit, implied)| !has(*bit) && !(*implied && has(SYS_ADMIN)))
+        .filter(|(_, bit, implied)| !(has(*bit) || *implied && has(SYS_ADMIN)))
         .map(|(name, ..)| *name)
         .collect();
     if missing.is_empty() {

@@ -7,10 +7,10 @@ use aya::{
     maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key},
 };
 use smtp_common::{
-    connection::{Account, Address, Route},
+    connection::{Account, Address, Attempt, Route, kind},
     counter::{AccountState, CounterKey, Loss, Verdict},
     names::{LAYOUT_VERSION, MAGIC, Meta, Name, PortSet, capacity, map},
-    rule::{GENERATIONS, Policy, Rule, RuleKey, SubuidKey},
+    rule::{GENERATIONS, Policy, Rule, RuleKey, Rules, SubuidKey, select},
     window::{Lane, LockedWindows, Span, WindowKey, Windows},
 };
 
@@ -107,20 +107,19 @@ impl Maps {
         self.ports.get(&self.active()?, 0).map_err(|e| failed(map::PORTS, &e))
     }
 
+    /// The rule an account meets, picked as the kernel picks it.
+    pub fn rule_for(&self, policy: &Policy, account: Account) -> Rule {
+        let host_uid = (account.kind == kind::ROOTLESS).then_some(account.id as u32);
+        select(policy, self, &Attempt { account, route: Route::Remote, host_uid })
+    }
+
     /// The rule of one account in the generation in force.
-    pub fn rule(&self, account: Account) -> Result<Option<Rule>> {
+    fn own_rule(&self, account: Account) -> Result<Option<Rule>> {
         match self.rules.get(&RuleKey::new(self.active()?, account), 0) {
             Ok(rule) => Ok(Some(rule)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(e) => Err(failed(map::RULES, &e)),
         }
-    }
-
-    /// Every rule of the generation in force.
-    pub fn rules(&self) -> Result<Vec<(Account, Rule)>> {
-        let active = self.active()?;
-        let all = entries(&self.rules, map::RULES)?;
-        Ok(all.into_iter().filter(|(key, _)| key.generation == active).map(|(key, rule)| (key.account, rule)).collect())
     }
 
     /// Writes a policy beside the one in force and then makes it the one in force, in one step.
@@ -313,6 +312,13 @@ fn count<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, name: &str) -> Result<usi
     let mut count = 0;
     walk(map, name, |_, _| count += 1)?;
     Ok(count)
+}
+
+impl Rules for Maps {
+    /// A map that cannot be read has no rule to tell; the reader meets that error elsewhere.
+    fn rule(&self, account: Account) -> Option<Rule> {
+        self.own_rule(account).ok().flatten()
+    }
 }
 
 fn accept_existing(made: Result<(), MapError>) -> Result<(), MapError> {

@@ -10,10 +10,10 @@ use prometheus::{
     core::{AtomicU64, Collector, GenericCounter, GenericCounterVec},
 };
 use smtp_common::{
-    connection::{Account, Route, kind},
+    connection::{Account, Route},
     counter::{Loss, Verdict},
     names::{LAYOUT_VERSION, program},
-    rule::{Action, Policy, Rule},
+    rule::Action,
     window::{Span, UNLIMITED},
 };
 
@@ -120,15 +120,6 @@ fn connections(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
     Ok(())
 }
 
-/// The rule of an account the way the kernel picks it.
-fn rule(maps: &Maps, policy: &Policy, account: Account) -> Result<Rule> {
-    Ok(match account.kind {
-        kind::USER => maps.rule(account)?.unwrap_or(policy.default),
-        kind::KERNEL => policy.kernel_threads,
-        _ => policy.containers,
-    })
-}
-
 /// A limit as a gauge shows it.
 fn finite(limit: u32) -> f64 {
     if limit == UNLIMITED { f64::INFINITY } else { limit as f64 }
@@ -155,7 +146,7 @@ fn limits(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
         usage.with_label_values(&[OTHER, span.name()]).set(0.0);
     }
     for &account in &names.seen {
-        let rule = rule(maps, &policy, account)?;
+        let rule = maps.rule_for(&policy, account);
         if rule.action != Action::Limited as u8 {
             continue;
         }

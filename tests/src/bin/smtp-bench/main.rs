@@ -89,7 +89,10 @@ fn measure(rounds: usize) -> Option<Report> {
     let mut seen_by_gates = 0;
 
     for round in 0..rounds {
-        eprint!("\rround {} of {rounds}", round + 1);
+        // On a terminal the line is written over; in a log it would only be noise.
+        if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+            eprint!("\rround {} of {rounds}", round + 1);
+        }
         shuffle.shuffle(&mut order);
         for &index in &order {
             if INTERRUPTED.load(Ordering::Relaxed) {
