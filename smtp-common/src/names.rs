@@ -28,6 +28,7 @@ pub mod map {
     pub const RULES: &str = "RULES";
     pub const SUBUIDS: &str = "SUBUIDS";
     pub const LOCAL: &str = "LOCAL";
+    pub const LOCAL_HINT: &str = "LOCAL_HINT";
     pub const WINDOWS: &str = "WINDOWS";
     pub const COUNTERS: &str = "COUNTERS";
     pub const ACCOUNTS: &str = "ACCOUNTS";
@@ -37,9 +38,9 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
 
     /// All that are pinned.
-    pub const ALL: [&str; 14] = [
-        META, ACTIVE, PORTS, POLICY, RULES, SUBUIDS, LOCAL, WINDOWS, COUNTERS, ACCOUNTS, NAMESPACES, NAMES, LOSSES,
-        EVENTS,
+    pub const ALL: [&str; 15] = [
+        META, ACTIVE, PORTS, POLICY, RULES, SUBUIDS, LOCAL, LOCAL_HINT, WINDOWS, COUNTERS, ACCOUNTS, NAMESPACES, NAMES,
+        LOSSES, EVENTS,
     ];
 }
 

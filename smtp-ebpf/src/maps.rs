@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use smtp_common::{
-    connection::{Account, Address},
+    connection::{Account, Address, AddressHint},
     counter::{AccountState, CounterKey},
     event::ConnectEvent,
     names::{Meta, Name, PortSet, capacity},
@@ -49,6 +49,9 @@ pub(crate) static SUBUIDS: LpmTrie<SubuidKey, u32, { capacity::SUBUIDS }> = LpmT
 /// Addresses of this host besides loopback, kept by the agent.
 #[btf_map]
 pub(crate) static LOCAL: HashMap<Address, u32, { capacity::LOCAL }, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub(crate) static LOCAL_HINT: Array<AddressHint, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static WINDOWS: HashMap<WindowKey, WindowValue, { capacity::WINDOWS }, ON_DEMAND> = HashMap::new();

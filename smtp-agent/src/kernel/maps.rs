@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key},
 };
 use smtp_common::{
-    connection::{Account, Address, Attempt, Route, kind},
+    connection::{Account, Address, AddressHint, Attempt, Route, kind},
     counter::{AccountState, CounterKey, Loss, Verdict},
     names::{LAYOUT_VERSION, MAGIC, Meta, Name, PortSet, capacity, map},
     rule::{GENERATIONS, Policy, Rule, RuleKey, Rules, SubuidKey, select},
@@ -32,6 +32,7 @@ pub struct Maps {
     rules: HashMap<MapData, RuleKey, Rule>,
     subuids: LpmTrie<MapData, SubuidKey, u32>,
     local: HashMap<MapData, Address, u32>,
+    local_hint: Array<MapData, AddressHint>,
     windows: HashMap<MapData, WindowKey, LockedWindows>,
     counters: HashMap<MapData, CounterKey, u64>,
     accounts: HashMap<MapData, Account, AccountState>,
@@ -79,6 +80,7 @@ impl Maps {
             rules: typed(pins, map::RULES, Map::HashMap)?,
             subuids: typed(pins, map::SUBUIDS, Map::LpmTrie)?,
             local: typed(pins, map::LOCAL, Map::HashMap)?,
+            local_hint: typed(pins, map::LOCAL_HINT, Map::Array)?,
             windows: typed(pins, map::WINDOWS, Map::HashMap)?,
             counters: typed(pins, map::COUNTERS, Map::HashMap)?,
             accounts: typed(pins, map::ACCOUNTS, Map::HashMap)?,
@@ -197,6 +199,10 @@ impl Maps {
     /// found no room: those count as remote, the safe side.
     pub fn set_local(&mut self, addresses: &HashSet<Address>) -> Result<usize> {
         let old: HashSet<Address> = entries(&self.local, map::LOCAL)?.into_iter().map(|(address, _)| address).collect();
+        // The hint knows the new ones before the map does, and the old ones until they are gone.
+        let mut hint = AddressHint::EMPTY;
+        old.union(addresses).for_each(|address| hint.insert(address));
+        self.local_hint.set(0, hint, 0).map_err(|e| failed(map::LOCAL_HINT, &e))?;
         for address in old.difference(addresses) {
             self.local.remove(address).map_err(|e| failed(map::LOCAL, &e))?;
         }
@@ -207,6 +213,9 @@ impl Maps {
                 done => done.map_err(|e| failed(map::LOCAL, &e))?,
             }
         }
+        let mut hint = AddressHint::EMPTY;
+        addresses.iter().for_each(|address| hint.insert(address));
+        self.local_hint.set(0, hint, 0).map_err(|e| failed(map::LOCAL_HINT, &e))?;
         Ok(left_out)
     }
 
