@@ -59,6 +59,8 @@ pub mod global {
     pub const TASK_THREAD_PID: &str = "TASK_THREAD_PID";
     /// Offset of `level` in `struct pid`.
     pub const PID_LEVEL: &str = "PID_LEVEL";
+    /// Offset of `sk` in `struct bpf_sock_addr_kern`, which is what a program's context is.
+    pub const SOCK_ADDR_SK: &str = "SOCK_ADDR_SK";
     /// Offset of the network namespace's pointer in `struct sock`.
     pub const SOCK_NET: &str = "SOCK_NET";
     /// Offset of `user_ns` in `struct net`.

@@ -19,7 +19,7 @@ use smtp_common::{
 use crate::{
     emit::lost,
     maps::{
-        INITIAL_NETNS, NAMESPACES, NET_USER_NS, PID_LEVEL, ROOT_CGROUP, SCRATCH, SOCK_NET, SUBUIDS, TASK_FLAGS,
+        INITIAL_NETNS, NAMESPACES, NET_USER_NS, PID_LEVEL, ROOT_CGROUP, SOCK_ADDR_SK, SOCK_NET, SUBUIDS, TASK_FLAGS,
         TASK_THREAD_PID, USER_NS_LEVEL, USER_NS_OWNER,
     },
 };
@@ -151,16 +151,9 @@ fn is_kernel_thread() -> bool {
 /// the host's root made (containers of a runtime, `ip netns`).
 #[inline(always)]
 fn maker_of_netns(ctx: &SockAddrContext) -> Option<u32> {
-    // SAFETY: a field of the context; the pointer is only turned into a number.
-    let sock = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
-    let scratch = SCRATCH.get_ptr_mut(0)?;
-    // Written as a pointer and read as a number: the verifier refuses arithmetic on a socket's pointer, and lets
-    // a program with CAP_PERFMON do this. The read is volatile so that the compiler does not see through it.
-    // SAFETY: this processor's own slot of the map.
-    let sock = unsafe {
-        core::ptr::write_volatile(scratch.cast(), sock);
-        core::ptr::read_volatile(scratch)
-    };
+    // The kernel's own context behind ours, `struct bpf_sock_addr_kern`: the verifier gives no number of the socket's
+    // address that could be counted on from.
+    let sock = read::<u64>(ctx.as_ptr() as u64, SOCK_ADDR_SK.load())?;
     let net = read::<u64>(sock, SOCK_NET.load())?;
     let user_ns = read::<u64>(net, NET_USER_NS.load())?;
     if read::<u32>(user_ns, USER_NS_LEVEL.load())? == 0 {

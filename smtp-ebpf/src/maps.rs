@@ -1,9 +1,9 @@
-//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but the last three are pinned.
+//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but the last two are pinned.
 
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, bpf_spin_lock},
-    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, RingBuf},
     macros::btf_map,
 };
 use smtp_common::{
@@ -86,16 +86,14 @@ pub(crate) static ZERO: Array<[u64; size_of::<LockedWindows>() / 8], 1> = Array:
 #[btf_map]
 pub(crate) static INITIAL_NETNS: Array<u64, 1> = Array::new();
 
-/// One pointer, on its way from a type the verifier allows no arithmetic on to a number.
-#[btf_map]
-pub(crate) static SCRATCH: PerCpuArray<u64, 1> = PerCpuArray::new();
-
 #[unsafe(no_mangle)]
 pub(crate) static TASK_FLAGS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static TASK_THREAD_PID: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static PID_LEVEL: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static SOCK_ADDR_SK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static SOCK_NET: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]

@@ -31,6 +31,7 @@ pub struct Offsets {
     pub task_flags: u32,
     pub task_thread_pid: u32,
     pub pid_level: u32,
+    pub sock_addr_sk: u32,
     pub sock_net: u32,
     pub net_user_ns: u32,
     pub user_ns_level: u32,
@@ -50,6 +51,7 @@ impl Offsets {
             task_flags: btf.offset("task_struct", "flags")?,
             task_thread_pid: btf.offset("task_struct", "thread_pid")?,
             pid_level: btf.offset("pid", "level")?,
+            sock_addr_sk: btf.offset("bpf_sock_addr_kern", "sk")?,
             // `possible_net_t` holds the pointer and nothing before it.
             sock_net: btf.offset("sock", "__sk_common")? + btf.offset("sock_common", "skc_net")?,
             net_user_ns: btf.offset("net", "user_ns")?,

@@ -80,6 +80,7 @@ impl Gate {
             .override_global(global::TASK_FLAGS, &host.offsets.task_flags, true)
             .override_global(global::TASK_THREAD_PID, &host.offsets.task_thread_pid, true)
             .override_global(global::PID_LEVEL, &host.offsets.pid_level, true)
+            .override_global(global::SOCK_ADDR_SK, &host.offsets.sock_addr_sk, true)
             .override_global(global::SOCK_NET, &host.offsets.sock_net, true)
             .override_global(global::NET_USER_NS, &host.offsets.net_user_ns, true)
             .override_global(global::USER_NS_LEVEL, &host.offsets.user_ns_level, true)
