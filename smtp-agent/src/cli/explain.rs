@@ -1,12 +1,12 @@
 //! `smtp-agent explain`: the kernel's decision, taken here on a copy and told in words.
 
-use std::{collections::HashSet, path::Path};
+use std::{collections::HashSet, path::Path, time::Duration};
 
 use nix::ifaddrs::getifaddrs;
-use serde_json::json;
+use serde_json::{Value, json};
 use smtp_common::{
     connection::{Account, Address, Attempt, Route, kind},
-    counter::Verdict,
+    counter::{Reason, Verdict},
     rule::{Action, Policy, Rule, Rules, select},
     window::{Lane, UNLIMITED, WindowKey},
 };
@@ -139,17 +139,22 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
     let verdict = if policy.enforce == 1 { decision.verdict } else { decision.verdict.observed() };
     let code = if verdict.is_stop() { Code::No } else { Code::Fine };
 
+    let answer = Answer {
+        args,
+        uid,
+        source: &source,
+        config: config.as_ref(),
+        attempt,
+        rule,
+        verdict,
+        reason: decision.reason,
+        left,
+    };
     if args.json.json {
-        output::json(&json!({
-            "user": args.user, "uid": uid, "account": attempt.account.uid(), "container": attempt.account.is_container(),
-            "port": args.port, "to": args.to, "route": attempt.route.name(),
-            "verdict": verdict.name(), "reason": decision.reason.name(), "rule": words::origin(&rule),
-            "plan": plan(config.as_ref(), &rule), "limits": left, "policy": policy.serial,
-            "from": if matches!(source, Source::Gate(..)) { "gate" } else { "config" },
-        }))?;
-        return Ok(code);
+        output::json(&answer.json())?;
+    } else {
+        output::line(&answer.lines().join("\n"))?;
     }
-    tell(args, uid, &source, config.as_ref(), &attempt, &rule, verdict, decision.reason, &left)?;
     Ok(code)
 }
 
@@ -173,60 +178,88 @@ fn attempt(args: &Explain, uid: u32, source: &Source, config: Option<&Config>) -
     Ok(host)
 }
 
-/// The plan's name, as long as the configuration still says of it what the gate does.
-fn plan<'a>(config: Option<&'a Config>, rule: &Rule) -> Option<&'a str> {
-    if rule.action == Action::Closed as u8 {
-        return Some("deny");
-    }
-    let plan = config?.plans.get(rule.plan as usize)?;
-    let same = |limit: u32, written: Option<u32>| written.unwrap_or(UNLIMITED) == limit;
-    (same(rule.hour.limit, plan.per_hour) && same(rule.day.limit, plan.per_day)).then_some(plan.name.as_str())
+/// The decision and everything that led to it.
+struct Answer<'a> {
+    args: &'a Explain,
+    uid: u32,
+    source: &'a Source,
+    config: Option<&'a Config>,
+    attempt: Attempt,
+    rule: Rule,
+    verdict: Verdict,
+    reason: Reason,
+    left: Vec<words::Left>,
 }
 
-#[expect(clippy::too_many_arguments, reason = "one caller, which has computed exactly these")]
-fn tell(
-    args: &Explain,
-    uid: u32,
-    source: &Source,
-    config: Option<&Config>,
-    attempt: &Attempt,
-    rule: &Rule,
-    verdict: Verdict,
-    reason: smtp_common::counter::Reason,
-    left: &[words::Left],
-) -> Result<()> {
-    let shown = |uid: u32| user_name(uid).map_or_else(|| uid.to_string(), |name| printable(name.as_bytes()));
-    let name = shown(uid);
-    let whose = match attempt.account.uid() {
-        Some(owner) if owner != uid => format!(", a subordinate uid charged to {}", shown(owner)),
-        None => ", in a container: host names do not reach it".to_owned(),
-        _ => String::new(),
-    };
-    let to = args.to.map_or_else(|| "a server elsewhere".to_owned(), |to| to.to_string());
-    output::line(&format!("{name} (uid {uid}{whose}) to {to}, port {}, route {}:", args.port, attempt.route.name()))?;
-    output::line(&format!("  verdict  {}", words::verdict(verdict)))?;
-    output::line(&format!("  reason   {}", words::reason(reason)))?;
-    let plan = plan(config, rule).map(|p| format!(" \"{p}\"")).unwrap_or_default();
-    output::line(&format!("  rule     {}{plan}", words::origin(rule)))?;
-    for window in left {
-        let soft = window.soft_left.map(|n| format!(", then {n} deferred")).unwrap_or_default();
-        let wait = match window.free_in_seconds {
-            0 => String::new(),
-            s => format!(", next in {}", humantime::format_duration(std::time::Duration::from_secs(s))),
-        };
-        output::line(&format!(
-            "  limit    {} per {}: {} of {} used, {} left{soft}{wait}",
-            window.scope,
-            window.window,
-            window.used,
-            window.limit.unwrap_or_default(),
-            window.left.unwrap_or_default()
-        ))?;
+impl Answer<'_> {
+    fn json(&self) -> Value {
+        json!({
+            "user": self.args.user,
+            "uid": self.uid,
+            "account": self.attempt.account.uid(),
+            "container": self.attempt.account.is_container(),
+            "port": self.args.port,
+            "to": self.args.to,
+            "route": self.attempt.route.name(),
+            "verdict": self.verdict.name(),
+            "reason": self.reason.name(),
+            "rule": words::origin(&self.rule),
+            "plan": self.plan(),
+            "limits": self.left,
+            "policy": self.source.policy().serial,
+            "from": if matches!(self.source, Source::Gate(..)) { "gate" } else { "config" },
+        })
     }
-    let told = match source {
-        Source::Gate(_, policy) => format!("the gate in force, policy generation {}", policy.serial),
-        Source::Config(_) => "the configuration alone: no gate is pinned, so nothing has been counted".to_owned(),
+
+    fn lines(&self) -> Vec<String> {
+        let to = self.args.to.map_or_else(|| "a server elsewhere".to_owned(), |to| to.to_string());
+        let plan = self.plan().map(|plan| format!(" \"{plan}\"")).unwrap_or_default();
+        let mut lines = vec![
+            format!("{} to {to}, port {}, route {}:", self.who(), self.args.port, self.attempt.route.name()),
+            format!("  verdict  {}", words::verdict(self.verdict)),
+            format!("  reason   {}", words::reason(self.reason)),
+            format!("  rule     {}{plan}", words::origin(&self.rule)),
+        ];
+        lines.extend(self.left.iter().map(limit));
+        let source = match self.source {
+            Source::Gate(_, policy) => format!("the gate in force, policy generation {}", policy.serial),
+            Source::Config(_) => "the configuration alone: no gate is pinned, so nothing has been counted".to_owned(),
+        };
+        lines.push(format!("  source   {source}"));
+        lines
+    }
+
+    fn who(&self) -> String {
+        let shown = |uid: u32| user_name(uid).map_or_else(|| uid.to_string(), |name| printable(name.as_bytes()));
+        let whose = match self.attempt.account.uid() {
+            Some(owner) if owner != self.uid => format!(", a subordinate uid charged to {}", shown(owner)),
+            None => ", in a container: host names do not reach it".to_owned(),
+            _ => String::new(),
+        };
+        format!("{} (uid {}{whose})", shown(self.uid), self.uid)
+    }
+
+    /// The plan's name, as long as the configuration still says of it what the gate does.
+    fn plan(&self) -> Option<&str> {
+        if self.rule.action == Action::Closed as u8 {
+            return Some("deny");
+        }
+        let plan = self.config?.plans.get(self.rule.plan as usize)?;
+        let same = |limit: u32, written: Option<u32>| written.unwrap_or(UNLIMITED) == limit;
+        let unchanged = same(self.rule.hour.limit, plan.per_hour) && same(self.rule.day.limit, plan.per_day);
+        unchanged.then_some(plan.name.as_str())
+    }
+}
+
+fn limit(window: &words::Left) -> String {
+    let soft = window.soft_left.map(|n| format!(", then {n} deferred")).unwrap_or_default();
+    let wait = match window.free_in_seconds {
+        0 => String::new(),
+        s => format!(", next in {}", humantime::format_duration(Duration::from_secs(s))),
     };
-    output::line(&format!("  source   {told}"))?;
-    Ok(())
+    let (limit, left) = (window.limit.unwrap_or_default(), window.left.unwrap_or_default());
+    format!(
+        "  limit    {} per {}: {} of {limit} used, {left} left{soft}{wait}",
+        window.scope, window.window, window.used
+    )
 }

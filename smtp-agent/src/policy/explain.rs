@@ -39,14 +39,6 @@ pub struct Left {
     pub free_in_seconds: u64,
 }
 
-#[derive(Debug, Serialize)]
-pub struct Explanation {
-    pub verdict: &'static str,
-    pub reason: &'static str,
-    pub rule: String,
-    pub limits: Vec<Left>,
-}
-
 /// What the next connection of an account would meet.
 pub fn explain(policy: &Policy, rule: &Rule, attempt: &Attempt, now: u64, windows: &mut Copy) -> (Decision, Vec<Left>) {
     let mut left = Vec::new();
