@@ -2,7 +2,7 @@
 
 use crate::scene::SOON;
 use nix::sys::resource::{Resource, setrlimit};
-use smtp_tests::{Etc, Must, World, eventually, process::Running};
+use smtp_tests::{Agent, Etc, Must, World, eventually, process::Running};
 use std::{net::TcpStream, os::unix::process::CommandExt, time::Duration};
 
 /// How soon a changed name must count.
@@ -134,4 +134,17 @@ fn names_that_cannot_be_read_for_want_of_descriptors_keep_their_rules() {
     etc.replace("passwd", &etc.read("passwd"));
     eventually(SOON, "the names are read again", || agent.log().contains("a new policy is in force"));
     assert!(refused());
+}
+
+#[test]
+fn an_agent_that_cannot_read_the_users_does_not_start_with_a_policy_that_knows_nobody() {
+    let etc = Etc::with_users(&[("shop", 5001, 5001)]);
+    let mut agent = Agent::builder().etc(&etc).stopped();
+    std::fs::remove_file(etc.path("passwd")).expect("the file is there");
+    let output = agent.cli(&["run"]);
+    assert_eq!(output.code, 69, "{output:?}");
+    assert!(output.stderr.contains("users and groups of this host cannot be read"), "{}", output.stderr);
+    assert!(!agent.pins_dir().exists(), "nothing was begun");
+    etc.replace("passwd", "root:x:0:0::/root:/bin/sh\n");
+    agent.start();
 }

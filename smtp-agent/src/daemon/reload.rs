@@ -29,9 +29,9 @@ pub fn compile(config: &Config) -> Compiled {
     policy::compile(config, &Database::read(), &String::from_utf8_lossy(&subuid))
 }
 
-/// The same for a gate that stands: names that cannot be read (no descriptors left, a file being replaced) may
-/// not take the rules of everybody away.
-fn compile_anew(config: &Config) -> Result<Compiled> {
+/// The same for the kernel: names that cannot be read (no descriptors left, a file being replaced) may not take the
+/// rules of everybody away.
+pub fn compile_for_kernel(config: &Config) -> Result<Compiled> {
     let users = Database::read();
     if users.is_empty() {
         return Err(Failure::unavailable(
@@ -72,7 +72,7 @@ fn try_reload(shared: &Shared, current: &mut Config, cause: Cause) -> Result<u64
             loaded.config
         }
     };
-    let compiled = compile_anew(&config)?;
+    let compiled = compile_for_kernel(&config)?;
     log_warnings(&compiled.warnings);
     log_absent(&compiled);
     shared.naming.forget_users();

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     logging,
-    reload::{Cause, compile, log_absent, log_warnings, reload},
+    reload::{Cause, compile_for_kernel, log_absent, log_warnings, reload},
     shared::Shared,
     watch::{self, NamesSeen},
 };
@@ -67,7 +67,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
         .map_err(|e| Failure::from_io(&e, format!("[paths] state = {:?} cannot be made", config.paths.state)))?;
 
     let names_seen = NamesSeen::now();
-    let compiled = compile(&config);
+    let compiled = compile_for_kernel(&config)?;
     log_warnings(&compiled.warnings);
     log_absent(&compiled);
     let host = Host::probe()?;
