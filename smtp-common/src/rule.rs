@@ -118,6 +118,13 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// The limit an account under this rule is held to, if it is held to one.
+    pub fn limit_in_force(&self, span: Span) -> Option<Limit> {
+        Some(self.limit(span)).filter(|limit| self.action == Action::Limited as u8 && limit.is_set())
+    }
+}
+
 /// Key of an account's own rule in one generation.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -202,12 +202,18 @@ impl Windows {
         }
     }
 
+    /// Slides both to `slots`.
+    #[inline(always)]
+    pub fn advance(&mut self, slots: Both) {
+        self.hour.advance(slots.hour as u64);
+        self.day.advance(slots.day as u64);
+    }
+
     /// Slides both to `slots` and adds one to each window in `which` (bits of [`spans`]) unless one of those is
     /// full: then to none.
     #[inline(always)]
     pub fn charge(&mut self, slots: Both, limits: Both, which: u32) -> Receipt {
-        self.hour.advance(slots.hour as u64);
-        self.day.advance(slots.day as u64);
+        self.advance(slots);
         let mut full = 0;
         if which & spans::HOUR != 0 && self.hour.is_full(limits.hour) {
             full |= Receipt::HOUR_FULL;

@@ -11,10 +11,8 @@ use smtp_common::{
 
 use crate::{
     emit::lost,
-    maps::{RULES, WINDOWS, WindowValue, ZERO},
+    maps::{BPF_NOEXIST, RULES, WINDOWS, WindowValue, ZERO},
 };
-
-const BPF_NOEXIST: u64 = 1;
 
 /// Rules of one generation.
 pub(crate) struct Generation(pub(crate) u32);

@@ -10,10 +10,9 @@ use smtp_common::{
 
 use crate::{
     identify::Task,
-    maps::{ACCOUNTS, COUNTERS, EVENTS, LOSSES},
+    maps::{ACCOUNTS, BPF_NOEXIST, COUNTERS, EVENTS, LOSSES},
 };
 
-const BPF_NOEXIST: u64 = 1;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 #[inline(always)]

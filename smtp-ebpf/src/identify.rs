@@ -19,8 +19,8 @@ use smtp_common::{
 use crate::{
     emit::lost,
     maps::{
-        INITIAL_NETNS, NAMESPACES, NET_USER_NS, PID_LEVEL, ROOT_CGROUP, SOCK_ADDR_SK, SOCK_NET, SUBUIDS, TASK_FLAGS,
-        TASK_THREAD_PID, USER_NS_LEVEL, USER_NS_OWNER,
+        BPF_NOEXIST, INITIAL_NETNS, NAMESPACES, NET_USER_NS, PID_LEVEL, ROOT_CGROUP, SOCK_ADDR_SK, SOCK_NET, SUBUIDS,
+        TASK_FLAGS, TASK_THREAD_PID, USER_NS_LEVEL, USER_NS_OWNER,
     },
 };
 
@@ -111,7 +111,8 @@ fn owner(policy: &Policy, generation: u32, uid: u32) -> Option<u32> {
 /// cgroups made inside the container later are no second purse.
 #[inline(always)]
 fn container(netns: u64, cgroup: u64) -> Account {
-    // SAFETY: entries are never removed while a program runs on behalf of their namespace.
+    // SAFETY: entries are never removed. The agent may put another account in the place of one, which leaves the old
+    // value whole until every running program has ended (`htab_map_update_elem`, freed after a grace period).
     if let Some(account) = unsafe { NAMESPACES.get(netns) } {
         return *account;
     }
@@ -120,7 +121,6 @@ fn container(netns: u64, cgroup: u64) -> Account {
     } else {
         Account::new(kind::CGROUP, cgroup)
     };
-    const BPF_NOEXIST: u64 = 1;
     let _ = NAMESPACES.insert(netns, account, BPF_NOEXIST);
     // Whoever was first has settled it; nobody there means the map is full.
     // SAFETY: as above.
@@ -151,8 +151,8 @@ fn is_kernel_thread() -> bool {
 /// the host's root made (containers of a runtime, `ip netns`).
 #[inline(always)]
 fn maker_of_netns(ctx: &SockAddrContext) -> Option<u32> {
-    // The kernel's own context behind ours, `struct bpf_sock_addr_kern`: the verifier gives no number of the socket's
-    // address that could be counted on from.
+    // From the kernel's own context behind ours, `struct bpf_sock_addr_kern`: the verifier allows no arithmetic on the
+    // socket's pointer that our context has.
     let sock = read::<u64>(ctx.as_ptr() as u64, SOCK_ADDR_SK.load())?;
     let net = read::<u64>(sock, SOCK_NET.load())?;
     let user_ns = read::<u64>(net, NET_USER_NS.load())?;

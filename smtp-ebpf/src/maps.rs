@@ -15,6 +15,9 @@ use smtp_common::{
     window::{LockedWindows, WindowKey, Windows},
 };
 
+/// Insert, unless somebody was first.
+pub(crate) const BPF_NOEXIST: u64 = aya_ebpf::bindings::BPF_NOEXIST as u64;
+
 /// Entries take memory when they are made, not when the map is: a day's windows of a busy host are few.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 

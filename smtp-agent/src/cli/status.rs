@@ -7,7 +7,6 @@ use smtp_common::{
     connection::{Account, Route},
     counter::{Loss, Verdict},
     names::program,
-    rule::Action,
     window::{Span, UNLIMITED},
 };
 
@@ -74,9 +73,9 @@ fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Status> {
     let policy = maps.policy()?;
     let set = |limit: u32| (limit != UNLIMITED).then_some(limit);
     let mut host = BTreeMap::new();
+    let used = maps.usage(Account::HOST)?;
     for span in Span::ALL {
-        let used = maps.usage(Account::HOST, span)?;
-        host.insert(span.name(), Usage { used, limit: set(policy.host_limit(span)) });
+        host.insert(span.name(), Usage { used: used.of(span).total, limit: set(policy.host_limit(span)) });
     }
     let mut counts: BTreeMap<Account, [BTreeMap<&'static str, u64>; 2]> = BTreeMap::new();
     for (key, count) in maps.counters()? {
@@ -88,18 +87,16 @@ fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Status> {
     let mut accounts = Vec::new();
     for (account, [local, remote]) in counts {
         let rule = maps.rule_for(&policy, account);
-        let usage = |span: Span| -> Result<Option<Usage>> {
-            let limit = rule.limit(span).limit;
-            if rule.action != Action::Limited as u8 || limit == UNLIMITED {
-                return Ok(None);
-            }
-            Ok(Some(Usage { used: maps.usage(account, span)?, limit: Some(limit) }))
+        let used = maps.usage(account)?;
+        let usage = |span: Span| {
+            let limit = rule.limit_in_force(span)?.limit;
+            Some(Usage { used: used.of(span).total, limit: Some(limit) })
         };
         accounts.push(AccountStatus {
             account: naming.label(account, maps),
             rule: origin(&rule),
-            hour: usage(Span::Hour)?,
-            day: usage(Span::Day)?,
+            hour: usage(Span::Hour),
+            day: usage(Span::Day),
             remote,
             local,
         });

@@ -2,8 +2,6 @@
 
 use std::{io::ErrorKind, sync::atomic::Ordering};
 
-use smtp_common::names::program;
-
 use super::shared::Shared;
 use crate::{
     accounts::database::Database,
@@ -24,9 +22,16 @@ pub enum Cause {
 
 /// Reads the host's databases and compiles `config` for them.
 pub fn compile(config: &Config) -> Compiled {
-    // A host without the file has no subordinate uids.
-    let subuid = std::fs::read("/etc/subuid").unwrap_or_default();
-    policy::compile(config, &Database::read(), &String::from_utf8_lossy(&subuid))
+    policy::compile(config, &Database::read(), &subuid().unwrap_or_default())
+}
+
+/// The text of /etc/subuid. A host without the file has no subordinate uids.
+fn subuid() -> Result<String> {
+    match std::fs::read("/etc/subuid") {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
+        Err(e) => Err(Failure::from_io(&e, "/etc/subuid cannot be read")),
+    }
 }
 
 /// The same for the kernel: names that cannot be read (no descriptors left, a file being replaced) may not take the
@@ -38,12 +43,7 @@ pub fn compile_for_kernel(config: &Config) -> Result<Compiled> {
             "the users and groups of this host cannot be read; see /etc/passwd, /etc/group and /etc/nsswitch.conf",
         ));
     }
-    let subuid = match std::fs::read("/etc/subuid") {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
-        Err(e) => return Err(Failure::from_io(&e, "/etc/subuid cannot be read")),
-    };
-    Ok(policy::compile(config, &users, &String::from_utf8_lossy(&subuid)))
+    Ok(policy::compile(config, &users, &subuid()?))
 }
 
 /// Loads and installs. On an error the old policy stays in force, the metric says so and so does the answer.
@@ -59,7 +59,7 @@ pub async fn reload(shared: &Shared, cause: Cause) -> Result<u64> {
 }
 
 fn try_reload(shared: &Shared, current: &mut Config, cause: Cause) -> Result<u64> {
-    if !program::ALL.iter().all(|p| gate::is_attached(&shared.pins, p)) {
+    if !gate::stands(&shared.pins) {
         return Err(Failure::unavailable("the gate was detached: start smtp-agent again to put it back in force"));
     }
     let config = match cause {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use smtp_common::{event::ConnectEvent, names::program};
+use smtp_common::event::ConnectEvent;
 
 use super::{
     reload::{Cause, reload},
@@ -85,7 +85,7 @@ pub async fn gate(shared: Arc<Shared>) {
     let mut stood = true;
     loop {
         tick.tick().await;
-        let stands = program::ALL.iter().all(|p| gate::is_attached(&shared.pins, p));
+        let stands = gate::stands(&shared.pins);
         if stood && !stands {
             tracing::error!(
                 "the gate was detached: SMTP connections are neither limited nor counted until smtp-agent is started again"

@@ -184,6 +184,11 @@ pub fn is_attached(pins: &Pins, program: &str) -> bool {
     sys::open_pin(&pins.link(program)).is_ok_and(|link| matches!(sys::cgroup_of_link(link.as_fd()), Ok(Some(_))))
 }
 
+/// Whether every program is: the gate is in force.
+pub fn stands(pins: &Pins) -> bool {
+    program::ALL.iter().all(|program| is_attached(pins, program))
+}
+
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSockAddr> {
     let missing = || Failure::unavailable(format!("the probe has no program {name}: this build is broken"));
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())

@@ -11,7 +11,7 @@ use smtp_common::{
     counter::{AccountState, CounterKey, Loss, Verdict},
     names::{LAYOUT_VERSION, MAGIC, Meta, Name, PortSet, capacity, map},
     rule::{GENERATIONS, Policy, Rule, RuleKey, Rules, SubuidKey, select},
-    window::{Lane, LockedWindows, Span, WindowKey, Windows},
+    window::{Both, Lane, LockedWindows, WindowKey, Windows},
 };
 
 use super::{pins::Pins, sys};
@@ -240,10 +240,11 @@ impl Maps {
         }
     }
 
-    /// Connections admitted to an account (or the host) in the span that ends now.
-    pub fn usage(&self, scope: Account, span: Span) -> Result<u64> {
-        let windows = self.windows(&WindowKey::new(scope, Lane::Admitted))?.unwrap_or_default();
-        Ok(windows.of(span).used(span.slot(sys::boot_nanos())))
+    /// Connections admitted to an account (or the host): its windows, slid to now.
+    pub fn usage(&self, scope: Account) -> Result<Windows> {
+        let mut windows = self.windows(&WindowKey::new(scope, Lane::Admitted))?.unwrap_or_default();
+        windows.advance(Both::slots(sys::boot_nanos()));
+        Ok(windows)
     }
 
     pub fn counters(&self) -> Result<Vec<(CounterKey, u64)>> {

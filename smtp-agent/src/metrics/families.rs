@@ -13,7 +13,7 @@ use smtp_common::{
     connection::{Account, Route},
     counter::{Loss, Verdict},
     names::{LAYOUT_VERSION, program},
-    rule::Action,
+    rule::{Action, Policy},
     window::{Span, UNLIMITED},
 };
 
@@ -32,9 +32,10 @@ pub fn scrape(shared: &Shared) -> Result<Vec<u8>> {
     let maps = shared.maps();
     let names = Named::of(shared, &maps)?;
     connections(&registry, &maps, &names)?;
-    limits(&registry, &maps, &names)?;
-    host(&registry, &maps)?;
-    health(&registry, shared, &maps)?;
+    let policy = maps.policy()?;
+    limits(&registry, &maps, &policy, &names)?;
+    host(&registry, &maps, &policy)?;
+    health(&registry, shared, &maps, &policy, names.seen.len())?;
     let mut out = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut out)?;
     Ok(out)
@@ -125,7 +126,7 @@ fn finite(limit: u32) -> f64 {
     if limit == UNLIMITED { f64::INFINITY } else { limit as f64 }
 }
 
-fn limits(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
+fn limits(registry: &Registry, maps: &Maps, policy: &Policy, names: &Named) -> Result<()> {
     let limit = gauges(
         registry,
         "smtp_limit",
@@ -138,7 +139,6 @@ fn limits(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
         "Connections to remote SMTP servers an account was granted in the window that ends now; for `other`, the most any one of them was.",
         &["user", "window"],
     )?;
-    let policy = maps.policy()?;
     for span in Span::ALL {
         let other =
             if policy.default.action == Action::Closed as u8 { 0.0 } else { finite(policy.default.limit(span).limit) };
@@ -146,24 +146,25 @@ fn limits(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
         usage.with_label_values(&[OTHER, span.name()]).set(0.0);
     }
     for &account in &names.seen {
-        let rule = maps.rule_for(&policy, account);
-        if rule.action != Action::Limited as u8 {
+        let rule = maps.rule_for(policy, account);
+        let in_force = Span::ALL.map(|span| rule.limit_in_force(span).map(|limit| (span, limit)));
+        if in_force == [None; 2] {
             continue;
         }
         let label = names.label(account);
-        for span in Span::ALL.into_iter().filter(|&span| rule.limit(span).is_set()) {
-            let used = maps.usage(account, span)? as f64;
+        let used = maps.usage(account)?;
+        for (span, held_to) in in_force.into_iter().flatten() {
             let series = usage.with_label_values(&[label, span.name()]);
-            series.set(series.get().max(used));
+            series.set(series.get().max(used.of(span).total as f64));
             if label != OTHER {
-                limit.with_label_values(&[label, span.name()]).set(rule.limit(span).limit as f64);
+                limit.with_label_values(&[label, span.name()]).set(held_to.limit as f64);
             }
         }
     }
     Ok(())
 }
 
-fn host(registry: &Registry, maps: &Maps) -> Result<()> {
+fn host(registry: &Registry, maps: &Maps, policy: &Policy) -> Result<()> {
     let limit = gauges(
         registry,
         "smtp_host_limit",
@@ -176,17 +177,16 @@ fn host(registry: &Registry, maps: &Maps) -> Result<()> {
         "Connections to remote SMTP servers from the whole host in the window that ends now, exempt accounts included.",
         &["window"],
     )?;
-    let policy = maps.policy()?;
+    let used = maps.usage(Account::HOST)?;
     for span in Span::ALL {
         limit.with_label_values(&[span.name()]).set(finite(policy.host_limit(span)));
-        usage.with_label_values(&[span.name()]).set(maps.usage(Account::HOST, span)? as f64);
+        usage.with_label_values(&[span.name()]).set(used.of(span).total as f64);
     }
     Ok(())
 }
 
-fn health(registry: &Registry, shared: &Shared, maps: &Maps) -> Result<()> {
+fn health(registry: &Registry, shared: &Shared, maps: &Maps, policy: &Policy, accounts: usize) -> Result<()> {
     let status = &shared.status;
-    let policy = maps.policy()?;
 
     counter(registry, "smtp_agent_events_total", "Events the agent has read from the kernel since it started.")?
         .inc_by(status.events.load(Ordering::Relaxed));
@@ -242,7 +242,7 @@ fn health(registry: &Registry, shared: &Shared, maps: &Maps) -> Result<()> {
     .set(status.reload_success_at.load(Ordering::Relaxed) as f64);
     gauge(registry, "smtp_agent_users_unresolved", "Names in the configuration that this host does not have.")?
         .set(status.unresolved.load(Ordering::Relaxed) as f64);
-    gauge(registry, "smtp_agent_accounts", "Accounts the gate has seen.")?.set(maps.accounts()?.len() as f64);
+    gauge(registry, "smtp_agent_accounts", "Accounts the gate has seen.")?.set(accounts as f64);
 
     let build = register(
         registry,

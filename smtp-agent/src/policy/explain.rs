@@ -7,8 +7,8 @@ use smtp_common::{
     connection::{Account, Attempt},
     counter::{Reason, Verdict},
     decide::{Decision, Purses, decide},
-    rule::{Action, Origin, Policy, Rule},
-    window::{Both, Lane, Receipt, Span, UNLIMITED, WindowKey, Windows},
+    rule::{Limit, Origin, Policy, Rule},
+    window::{Both, Lane, Receipt, Span, WindowKey, Windows},
 };
 
 /// A copy of the windows that matter. Charging it charges nobody.
@@ -42,17 +42,12 @@ pub struct Left {
 /// What the next connection of an account would meet.
 pub fn explain(policy: &Policy, rule: &Rule, attempt: &Attempt, now: u64, windows: &mut Copy) -> (Decision, Vec<Left>) {
     let mut left = Vec::new();
-    let limited = rule.action == Action::Limited as u8;
+    let own = |span| rule.limit_in_force(span);
+    let host = |span| Some(Limit { limit: policy.host_limit(span), band: 0 }).filter(Limit::is_set);
     for (scope, account) in [("account", attempt.account), ("host", Account::HOST)] {
         for span in Span::ALL {
-            let (limit, band) = match scope {
-                "account" if limited => (rule.limit(span).limit, rule.limit(span).band),
-                "account" => continue,
-                _ => (policy.host_limit(span), 0),
-            };
-            if limit == UNLIMITED {
-                continue;
-            }
+            let held_to = if account == Account::HOST { host(span) } else { own(span) };
+            let Some(Limit { limit, band }) = held_to else { continue };
             let window = |lane| *windows.0.get(&WindowKey::new(account, lane)).copied().unwrap_or_default().of(span);
             let used = |lane| window(lane).used(span.slot(now));
             let admitted = used(Lane::Admitted);
