@@ -72,15 +72,18 @@ pub enum Route {
     Local = 0,
     /// Any other address: mail that leaves the host.
     Remote = 1,
+    /// No connection at all: an execution of a sendmail-compatible program.
+    Pipe = 2,
 }
 
 impl Route {
-    pub const ALL: [Self; 2] = [Self::Local, Self::Remote];
+    pub const ALL: [Self; 3] = [Self::Local, Self::Remote, Self::Pipe];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Remote => "remote",
+            Self::Pipe => "pipe",
         }
     }
 
@@ -88,6 +91,7 @@ impl Route {
         match n {
             0 => Some(Self::Local),
             1 => Some(Self::Remote),
+            2 => Some(Self::Pipe),
             _ => None,
         }
     }

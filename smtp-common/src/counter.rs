@@ -89,10 +89,22 @@ pub enum Reason {
     AccountDay = 6,
     HostHour = 7,
     HostDay = 8,
+    /// Too large a share of the account's messages has failed.
+    FailedShare = 9,
+    MessagesHour = 10,
+    MessagesDay = 11,
+    RecipientsHour = 12,
+    RecipientsDay = 13,
+    HostMessagesHour = 14,
+    HostMessagesDay = 15,
+    HostRecipientsHour = 16,
+    HostRecipientsDay = 17,
+    /// Messages are limited, and the client spoke so that they could not be counted.
+    Evasive = 18,
 }
 
 impl Reason {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 19] = [
         Self::WithinLimits,
         Self::LocalRoute,
         Self::Exempt,
@@ -102,6 +114,16 @@ impl Reason {
         Self::AccountDay,
         Self::HostHour,
         Self::HostDay,
+        Self::FailedShare,
+        Self::MessagesHour,
+        Self::MessagesDay,
+        Self::RecipientsHour,
+        Self::RecipientsDay,
+        Self::HostMessagesHour,
+        Self::HostMessagesDay,
+        Self::HostRecipientsHour,
+        Self::HostRecipientsDay,
+        Self::Evasive,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -115,6 +137,16 @@ impl Reason {
             Self::AccountDay => "account_day",
             Self::HostHour => "host_hour",
             Self::HostDay => "host_day",
+            Self::FailedShare => "failed_share",
+            Self::MessagesHour => "messages_hour",
+            Self::MessagesDay => "messages_day",
+            Self::RecipientsHour => "recipients_hour",
+            Self::RecipientsDay => "recipients_day",
+            Self::HostMessagesHour => "host_messages_hour",
+            Self::HostMessagesDay => "host_messages_day",
+            Self::HostRecipientsHour => "host_recipients_hour",
+            Self::HostRecipientsDay => "host_recipients_day",
+            Self::Evasive => "evasive",
         }
     }
 
@@ -155,13 +187,12 @@ pub struct AccountState {
     pub last_seen: u64,
     /// Second of the boot clock the event counts belong to.
     pub second: u32,
-    /// Events asked for in that second, for attempts that passed, were put off and were refused.
-    pub passed: u32,
-    pub put_off: u32,
-    pub refused: u32,
+    /// Events asked for in that second: of attempts that passed, were put off and were refused, and of sessions that ended.
+    pub events: [u32; 4],
+    pub _pad: u32,
 }
 
-const _: () = assert!(size_of::<AccountState>() == 32);
+const _: () = assert!(size_of::<AccountState>() == 40);
 pod!(AccountState);
 
 /// Things that can be lost or run out, each with a counter of its own in the kernel.
@@ -180,21 +211,37 @@ pub enum Loss {
     AccountsFull = 4,
     /// A network namespace that found no room: charged to `other`.
     NamespacesFull = 5,
+    /// A tally that found no room: counted for `other`.
+    TalliesFull = 6,
+    /// A session event for which its ring buffer had no room.
+    SessionRingFull = 7,
+    /// A failure brake that found no room: it does not hold its account.
+    BrakesFull = 8,
 }
 
 impl Loss {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::RateLimited,
         Self::RingFull,
         Self::WindowsFull,
         Self::CountersFull,
         Self::AccountsFull,
         Self::NamespacesFull,
+        Self::TalliesFull,
+        Self::SessionRingFull,
+        Self::BrakesFull,
     ];
     /// Causes of lost events, as `smtp_agent_events_lost_total{cause}` lists them.
-    pub const EVENTS: [Self; 2] = [Self::RateLimited, Self::RingFull];
+    pub const EVENTS: [Self; 3] = [Self::RateLimited, Self::RingFull, Self::SessionRingFull];
     /// Maps that had no room, as `smtp_agent_map_full_total{map}` lists them.
-    pub const MAPS: [Self; 4] = [Self::WindowsFull, Self::CountersFull, Self::AccountsFull, Self::NamespacesFull];
+    pub const MAPS: [Self; 6] = [
+        Self::WindowsFull,
+        Self::CountersFull,
+        Self::AccountsFull,
+        Self::NamespacesFull,
+        Self::TalliesFull,
+        Self::BrakesFull,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -204,6 +251,9 @@ impl Loss {
             Self::CountersFull => "counters",
             Self::AccountsFull => "accounts",
             Self::NamespacesFull => "namespaces",
+            Self::TalliesFull => "tallies",
+            Self::SessionRingFull => "session_ring_full",
+            Self::BrakesFull => "brakes",
         }
     }
 }

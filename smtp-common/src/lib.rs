@@ -13,12 +13,20 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod automaton;
+pub mod command;
 pub mod connection;
 pub mod counter;
 pub mod decide;
+pub mod dialogue;
 pub mod event;
 pub mod names;
+#[cfg(test)]
+mod reference;
+pub mod reply;
 pub mod rule;
+pub mod session;
+pub mod tally;
 pub mod window;
 
 /// Implements `aya::Pod` where the agent asks for it. The listed types are `repr(C)`, have no padding

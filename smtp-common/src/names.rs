@@ -1,7 +1,7 @@
 //! Names and numbers both sides must agree on.
 
 /// Raised with every change of a map's key, value or meaning. An agent adopts pins of its own version only.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// First word of the pinned `META` map: "smtp" in ASCII.
 pub const MAGIC: u32 = 0x736d_7470;
@@ -36,11 +36,43 @@ pub mod map {
     pub const NAMES: &str = "NAMES";
     pub const LOSSES: &str = "LOSSES";
     pub const EVENTS: &str = "EVENTS";
+    /// Limits of a plan besides connections.
+    pub const PLANS: &str = "PLANS";
+    /// When an account's failure brake was tripped.
+    pub const BRAKES: &str = "BRAKES";
+    /// What is known of open connections, beside their sockets.
+    pub const SESSIONS: &str = "SESSIONS";
+    pub const TALLIES: &str = "TALLIES";
+    pub const SESSION_EVENTS: &str = "SESSION_EVENTS";
+    /// Sendmail-compatible programs, by device and inode.
+    pub const SENDMAIL: &str = "SENDMAIL";
+    /// Which load of the probe counts executions: one `u64`.
+    pub const TURN: &str = "TURN";
 
     /// All that are pinned.
-    pub const ALL: [&str; 15] = [
-        META, ACTIVE, PORTS, POLICY, RULES, SUBUIDS, LOCAL, LOCAL_HINT, WINDOWS, COUNTERS, ACCOUNTS, NAMESPACES, NAMES,
-        LOSSES, EVENTS,
+    pub const ALL: [&str; 22] = [
+        META,
+        ACTIVE,
+        PORTS,
+        POLICY,
+        RULES,
+        SUBUIDS,
+        LOCAL,
+        LOCAL_HINT,
+        WINDOWS,
+        COUNTERS,
+        ACCOUNTS,
+        NAMESPACES,
+        NAMES,
+        LOSSES,
+        EVENTS,
+        PLANS,
+        BRAKES,
+        SESSIONS,
+        TALLIES,
+        SESSION_EVENTS,
+        SENDMAIL,
+        TURN,
     ];
 }
 
@@ -48,7 +80,18 @@ pub mod map {
 pub mod program {
     pub const CONNECT4: &str = "connect4";
     pub const CONNECT6: &str = "connect6";
-    pub const ALL: [&str; 2] = [CONNECT4, CONNECT6];
+    pub const SESSION: &str = "session";
+    pub const SENT: &str = "sent";
+    pub const RECEIVED: &str = "received";
+    pub const EXEC: &str = "exec";
+    pub const FORK: &str = "fork";
+    pub const ALL: [&str; 7] = [CONNECT4, CONNECT6, SESSION, SENT, RECEIVED, EXEC, FORK];
+    /// Without these nothing is limited.
+    pub const GATE: [&str; 2] = [CONNECT4, CONNECT6];
+    /// Those that follow sessions: attached only where messages are counted.
+    pub const FOLLOWERS: [&str; 3] = [SESSION, SENT, RECEIVED];
+    /// Those that count executions: tracepoints of the whole host.
+    pub const TRACERS: [&str; 2] = [EXEC, FORK];
 }
 
 /// Constants of the host that the agent writes into the probe before loading it.
@@ -69,11 +112,59 @@ pub mod global {
     pub const USER_NS_LEVEL: &str = "USER_NS_LEVEL";
     /// Offset of `owner` in `struct user_namespace`.
     pub const USER_NS_OWNER: &str = "USER_NS_OWNER";
+    /// Offset of `net_cookie` in `struct net`.
+    pub const NET_COOKIE: &str = "NET_COOKIE";
+    /// Offset of `sk_err` in `struct sock`.
+    pub const SOCK_ERR: &str = "SOCK_ERR";
+    /// Offset of `sk` in `struct bpf_sock_ops_kern`, which is what a sock_ops program's context is.
+    pub const SOCK_OPS_SK: &str = "SOCK_OPS_SK";
+    /// Offset of `sk` in `struct sk_buff`.
+    pub const SKB_SK: &str = "SKB_SK";
+    /// Offset of `file` in `struct linux_binprm`.
+    pub const BPRM_FILE: &str = "BPRM_FILE";
+    /// Offset of `f_inode` in `struct file`.
+    pub const FILE_INODE: &str = "FILE_INODE";
+    /// Offset of `i_ino` in `struct inode`.
+    pub const INODE_INO: &str = "INODE_INO";
+    /// Offset of `i_sb` in `struct inode`.
+    pub const INODE_SB: &str = "INODE_SB";
+    /// Offset of `s_dev` in `struct super_block`.
+    pub const SB_DEV: &str = "SB_DEV";
+    /// Offset of `tgid` in `struct task_struct`.
+    pub const TASK_TGID: &str = "TASK_TGID";
+    /// Offset of `cred` in `struct task_struct`.
+    pub const TASK_CRED: &str = "TASK_CRED";
+    /// Offset of `euid` in `struct cred`.
+    pub const CRED_EUID: &str = "CRED_EUID";
+    /// Offset of `start_boottime` in `struct task_struct`.
+    pub const TASK_START: &str = "TASK_START";
+    /// Offset of `nsproxy` in `struct task_struct`.
+    pub const TASK_NSPROXY: &str = "TASK_NSPROXY";
+    /// Offset of `net_ns` in `struct nsproxy`.
+    pub const NSPROXY_NET: &str = "NSPROXY_NET";
+    /// Cookie of the network namespace of process 1, 0 where the agent cannot tell (before Linux 5.14): taken for the
+    /// host's until the first connect() tells.
+    pub const HOST_NETNS: &str = "HOST_NETNS";
+    /// Number of this load of the probe, by which the programs that count executions know whether it is their turn.
+    pub const INSTANCE: &str = "INSTANCE";
     /// cgroup v2 id of the hierarchy's root: a task there is in no cgroup worth naming.
     pub const ROOT_CGROUP: &str = "ROOT_CGROUP";
     /// 1 where the kernel has `bpf_set_retval` (5.18).
     pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";
 }
+
+/// A file of the host, as the kernel tells it apart.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Binary {
+    /// `s_dev` of its file system: major number in the upper 12 bits of 32, minor in the lower 20 (`MKDEV`,
+    /// include/linux/kdev_t.h).
+    pub device: u64,
+    pub inode: u64,
+}
+
+const _: () = assert!(size_of::<Binary>() == 16);
+crate::pod!(Binary);
 
 /// Words of 32 ports each in a value of `PORTS`.
 pub const PORT_WORDS: usize = 65_536 / 32;
@@ -133,6 +224,13 @@ pub mod capacity {
     pub const ACCOUNTS: usize = 131_072;
     pub const NAMESPACES: usize = 32_768;
     pub const NAMES: usize = 32_768;
+    pub const PLANS: usize = 16_384;
+    pub const SENDMAIL: usize = 256;
+    /// Running images of such programs.
+    pub const IMAGES: usize = 8_192;
+    pub const BRAKES: usize = 65_536;
+    pub const TALLIES: usize = 1_048_576;
     /// Bytes; a power of two.
     pub const EVENTS: usize = 1 << 20;
+    pub const SESSION_EVENTS: usize = 1 << 20;
 }

@@ -3,7 +3,8 @@
 use crate::{
     connection::{Account, Attempt, kind},
     pod,
-    window::{Span, UNLIMITED},
+    tally::Unit,
+    window::{Both, Span, UNLIMITED},
 };
 
 /// Generations of policy that exist side by side: one in force, one being written.
@@ -75,6 +76,18 @@ impl Limit {
     }
 }
 
+/// Bits of [`Rule::flags`].
+pub mod rule_flag {
+    /// Submissions to the local MTA are held to the limits too.
+    pub const LOCAL: u8 = 1;
+    /// The plan says more than the rule has room for: its [`super::PlanLimits`] must be asked.
+    pub const UNITS: u8 = 1 << 1;
+    /// The plan has a failure brake.
+    pub const BRAKE: u8 = 1 << 2;
+    /// What it sends is not charged to the host's budget.
+    pub const NOT_THE_HOSTS: u8 = 1 << 3;
+}
+
 /// What applies to one account.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -85,8 +98,10 @@ pub struct Rule {
     pub origin: u8,
     /// An [`OnSoft`].
     pub on_soft: u8,
-    pub _pad: u8,
-    /// Index of the plan in the agent's list, for showing its name; `u32::MAX` when there is none.
+    /// Bits of [`rule_flag`].
+    pub flags: u8,
+    /// Index of the plan in the agent's list: for showing its name and for finding its [`PlanLimits`]; `u32::MAX` when
+    /// there is none.
     pub plan: u32,
     pub hour: Limit,
     pub day: Limit,
@@ -102,7 +117,7 @@ impl Rule {
             action: action as u8,
             origin: origin as u8,
             on_soft: OnSoft::Defer as u8,
-            _pad: 0,
+            flags: 0,
             plan: u32::MAX,
             hour: Limit::NONE,
             day: Limit::NONE,
@@ -119,11 +134,80 @@ impl Rule {
 }
 
 impl Rule {
+    #[inline(always)]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
     /// The limit an account under this rule is held to, if it is held to one.
     pub fn limit_in_force(&self, span: Span) -> Option<Limit> {
         Some(self.limit(span)).filter(|limit| self.action == Action::Limited as u8 && limit.is_set())
     }
 }
+
+/// What a plan limits besides connections.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PlanLimits {
+    pub messages: Both,
+    pub recipients: Both,
+    /// The failure brake: the highest share of failed messages in an hour, in percent, and how many of them at least
+    /// there must be before it is asked. [`UNLIMITED`] percent for no brake.
+    pub max_failed_percent: u32,
+    pub min_failed: u32,
+    /// Seconds after which a tripped brake is lifted whatever the share is; 0 for when the share has fallen.
+    pub brake_seconds: u32,
+    pub _pad: u32,
+}
+
+const _: () = assert!(size_of::<PlanLimits>() == 32);
+pod!(PlanLimits);
+
+impl PlanLimits {
+    pub const NONE: Self = Self {
+        messages: Both::UNLIMITED,
+        recipients: Both::UNLIMITED,
+        max_failed_percent: UNLIMITED,
+        min_failed: 0,
+        brake_seconds: 0,
+        _pad: 0,
+    };
+
+    #[inline(always)]
+    pub const fn of(&self, unit: Unit) -> Both {
+        match unit {
+            Unit::Message => self.messages,
+            Unit::Recipient => self.recipients,
+        }
+    }
+
+    /// Whether so many failed messages of so many are too many.
+    #[inline(always)]
+    pub const fn is_too_much(&self, failed: u64, of: u64) -> bool {
+        self.max_failed_percent != UNLIMITED
+            && failed >= self.min_failed as u64
+            && failed * 100 > of * self.max_failed_percent as u64
+    }
+
+    /// Whether a brake that was tripped at a time still holds now (both nanoseconds of the boot clock).
+    #[inline(always)]
+    pub const fn holds(&self, tripped: u64, now: u64, failed: u64, of: u64) -> bool {
+        let lapsed =
+            self.brake_seconds != 0 && now.saturating_sub(tripped) >= self.brake_seconds as u64 * 1_000_000_000;
+        tripped != 0 && !lapsed && self.is_too_much(failed, of)
+    }
+}
+
+/// Key of a plan's [`PlanLimits`] in one generation.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PlanKey {
+    pub generation: u32,
+    pub plan: u32,
+}
+
+const _: () = assert!(size_of::<PlanKey>() == 8);
+pod!(PlanKey);
 
 /// Key of an account's own rule in one generation.
 #[repr(C)]
@@ -183,13 +267,17 @@ pub struct Policy {
     pub subuid_last: u32,
     /// Events per account and second that reach the ring buffer, for passed, deferred and refused attempts each.
     pub event_budget: u32,
-    pub _pad: u32,
+    /// 1: sessions are followed and messages counted.
+    pub sessions: u32,
+    /// The host's budget of messages and recipients.
+    pub host_messages: Both,
+    pub host_recipients: Both,
     pub default: Rule,
     pub containers: Rule,
     pub kernel_threads: Rule,
 }
 
-const _: () = assert!(size_of::<Policy>() == 112);
+const _: () = assert!(size_of::<Policy>() == 128);
 pod!(Policy);
 
 impl Policy {
@@ -205,7 +293,9 @@ impl Policy {
             subuid_first: 1,
             subuid_last: 0,
             event_budget: 0,
-            _pad: 0,
+            sessions: 0,
+            host_messages: Both::UNLIMITED,
+            host_recipients: Both::UNLIMITED,
             default: rule,
             containers: rule,
             kernel_threads: rule,
@@ -219,12 +309,23 @@ impl Policy {
             Span::Day => self.host_day,
         }
     }
+
+    #[inline(always)]
+    pub const fn host_units(&self, unit: Unit) -> Both {
+        match unit {
+            Unit::Message => self.host_messages,
+            Unit::Recipient => self.host_recipients,
+        }
+    }
 }
 
 /// Where the rules of single accounts are found.
 pub trait Rules {
     /// The rule of this very account in the generation in force, if it has one.
     fn rule(&self, account: Account) -> Option<Rule>;
+
+    /// What a plan limits besides connections.
+    fn plan(&self, plan: u32) -> Option<PlanLimits>;
 }
 
 /// Which rule an attempt meets: its account's own, else the one for its kind of account.
@@ -257,6 +358,20 @@ mod tests {
     use crate::connection::Route;
 
     #[test]
+    fn a_brake_needs_a_sample_and_lets_go_by_itself_or_by_time() {
+        let plan = PlanLimits { max_failed_percent: 50, min_failed: 5, brake_seconds: 600, ..PlanLimits::NONE };
+        assert!(!plan.is_too_much(4, 4), "too few to tell");
+        assert!(!plan.is_too_much(5, 10), "the share itself is still permitted");
+        assert!(plan.is_too_much(6, 11));
+        assert!(!PlanLimits::NONE.is_too_much(1000, 1000));
+        let (tripped, second) = (7, 1_000_000_000);
+        assert!(plan.holds(tripped, 599 * second, 6, 11));
+        assert!(!plan.holds(tripped, 601 * second, 6, 11), "lapsed");
+        assert!(!plan.holds(tripped, second, 5, 10), "the share has fallen");
+        assert!(!plan.holds(0, second, 6, 11), "never tripped");
+    }
+
+    #[test]
     fn a_soft_band_rounds_up_and_never_overflows() {
         assert_eq!(Limit::with_soft_percent(100, 125), Limit { limit: 100, band: 25 });
         assert_eq!(Limit::with_soft_percent(1, 125).band, 1);
@@ -271,6 +386,10 @@ mod tests {
     impl Rules for Table {
         fn rule(&self, account: Account) -> Option<Rule> {
             self.0.iter().find(|(a, _)| *a == account).map(|(_, r)| *r)
+        }
+
+        fn plan(&self, _: u32) -> Option<PlanLimits> {
+            None
         }
     }
 

@@ -10,7 +10,7 @@
 //! The clock may be read before the lock is taken, so two processors can arrive in either order: a slot
 //! older than the newest is charged to the newest.
 
-use crate::{connection::Account, pod};
+use crate::{connection::Account, pod, tally::Unit};
 
 /// Slots in a ring. A power of two, so that the index is a mask: the verifier loses track of `%`.
 pub const SLOTS: u64 = 64;
@@ -66,6 +66,26 @@ pub enum Lane {
     Admitted = 0,
     /// Connections put off in the soft band: bounded by the band's width.
     Deferred = 1,
+    /// Messages the client was let go ahead with.
+    Messages = 2,
+    /// Recipients that were named.
+    Recipients = 3,
+    /// Messages that had an outcome, and those of them that failed: for the failure brake.
+    Outcomes = 4,
+    Failed = 5,
+}
+
+impl Lane {
+    pub const ALL: [Self; 6] =
+        [Self::Admitted, Self::Deferred, Self::Messages, Self::Recipients, Self::Outcomes, Self::Failed];
+
+    #[inline(always)]
+    pub const fn of(unit: Unit) -> Self {
+        match unit {
+            Unit::Message => Self::Messages,
+            Unit::Recipient => Self::Recipients,
+        }
+    }
 }
 
 /// Whose windows, and what they count.
@@ -134,13 +154,29 @@ const _: () = assert!(size_of::<LockedWindows>() == 568);
 pod!(LockedWindows);
 
 /// Slot numbers or limits of an hour and a day.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Both {
     pub hour: u32,
     pub day: u32,
 }
 
 impl Both {
+    pub const UNLIMITED: Self = Self { hour: UNLIMITED, day: UNLIMITED };
+
+    #[inline(always)]
+    pub const fn is_set(&self) -> bool {
+        self.hour != UNLIMITED || self.day != UNLIMITED
+    }
+
+    #[inline(always)]
+    pub const fn of(&self, span: Span) -> u32 {
+        match span {
+            Span::Hour => self.hour,
+            Span::Day => self.day,
+        }
+    }
+
     /// The slots of a time (nanoseconds of the boot clock). 32 bits last 7,600 years of 56.25-second slots.
     #[inline(always)]
     pub const fn slots(now: u64) -> Self {
@@ -209,39 +245,39 @@ impl Windows {
         self.day.advance(slots.day as u64);
     }
 
-    /// Slides both to `slots` and adds one to each window in `which` (bits of [`spans`]) unless one of those is
-    /// full: then to none.
+    /// Slides both to `slots` and adds `n` to each window in `which` (bits of [`spans`]) unless one of those has no room
+    /// for so many: then to none.
     #[inline(always)]
-    pub fn charge(&mut self, slots: Both, limits: Both, which: u32) -> Receipt {
+    pub fn charge(&mut self, slots: Both, limits: Both, which: u32, n: u32) -> Receipt {
         self.advance(slots);
         let mut full = 0;
-        if which & spans::HOUR != 0 && self.hour.is_full(limits.hour) {
+        if which & spans::HOUR != 0 && !self.hour.has_room(limits.hour, n) {
             full |= Receipt::HOUR_FULL;
         }
-        if which & spans::DAY != 0 && self.day.is_full(limits.day) {
+        if which & spans::DAY != 0 && !self.day.has_room(limits.day, n) {
             full |= Receipt::DAY_FULL;
         }
         if full != 0 {
             return Receipt(full);
         }
         if which & spans::HOUR != 0 {
-            self.hour.add();
+            self.hour.add(n);
         }
         if which & spans::DAY != 0 {
-            self.day.add();
+            self.day.add(n);
         }
         Receipt(Both { hour: self.hour.head as u32, day: self.day.head as u32 }.pack() & Receipt::SLOTS)
     }
 
-    /// Takes back what a receipt of [`Self::charge`] with the same `which` stands for.
+    /// Takes back what a receipt of [`Self::charge`] with the same `which` and `n` stands for.
     #[inline(always)]
-    pub fn uncharge(&mut self, receipt: Receipt, which: u32) {
+    pub fn uncharge(&mut self, receipt: Receipt, which: u32, n: u32) {
         let slots = receipt.slots();
         if which & spans::HOUR != 0 {
-            self.hour.uncharge(slots.hour as u64);
+            self.hour.uncharge(slots.hour as u64, n);
         }
         if which & spans::DAY != 0 {
-            self.day.uncharge(slots.day as u64);
+            self.day.uncharge(slots.day as u64, n);
         }
     }
 }
@@ -280,42 +316,43 @@ impl Window {
         self.head = slot;
     }
 
-    /// Whether `limit` units stand already. Never, under [`UNLIMITED`].
+    /// Whether `n` more units fit under `limit`. Always, under [`UNLIMITED`].
     #[inline(always)]
-    fn is_full(&self, limit: u32) -> bool {
-        limit != UNLIMITED && self.total >= limit as u64
+    fn has_room(&self, limit: u32, n: u32) -> bool {
+        limit == UNLIMITED || self.total + n as u64 <= limit as u64
     }
 
     #[inline(always)]
-    fn add(&mut self) {
-        self.total += 1;
-        self.ring[(self.head & (SLOTS - 1)) as usize] += 1;
+    fn add(&mut self, n: u32) {
+        self.total += n as u64;
+        let i = (self.head & (SLOTS - 1)) as usize;
+        self.ring[i] = self.ring[i].wrapping_add(n);
     }
 
     /// Slides to `slot` and adds one unless the window is full. Returns the slot that was charged.
     #[cfg(test)]
     fn charge(&mut self, slot: u64, limit: u32) -> Option<u64> {
         self.advance(slot);
-        if self.is_full(limit) {
+        if !self.has_room(limit, 1) {
             return None;
         }
-        self.add();
+        self.add(1);
         Some(self.head)
     }
 
-    /// Takes back one unit that was put into `slot`, wherever that slot has moved since.
+    /// Takes back `n` units that were put into `slot`, wherever that slot has moved since.
     #[inline(always)]
-    pub fn uncharge(&mut self, slot: u64) {
+    pub fn uncharge(&mut self, slot: u64, n: u32) {
         let age = self.head.wrapping_sub(slot);
         if age < SLOTS {
             let i = (slot & (SLOTS - 1)) as usize;
-            if self.ring[i] > 0 {
-                self.ring[i] -= 1;
-                self.total -= 1;
+            if self.ring[i] >= n {
+                self.ring[i] -= n;
+                self.total -= n as u64;
             }
-        } else if age == SLOTS && self.expiring > 0 {
-            self.expiring -= 1;
-            self.total -= 1;
+        } else if age == SLOTS && self.expiring >= n {
+            self.expiring -= n;
+            self.total -= n as u64;
         }
     }
 

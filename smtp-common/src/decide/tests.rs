@@ -1,9 +1,11 @@
 //! Properties of the decision, alone and under every interleaving the scheduler finds.
 
+mod units;
+
 use super::*;
 use crate::{
     rule::{Limit, Origin},
-    window::{SLOTS, Span, Windows},
+    window::{SLOTS, Span, UNLIMITED, Windows},
 };
 use proptest::prelude::*;
 use shuttle::{rand::Rng, sync::Mutex, thread};
@@ -14,12 +16,16 @@ use std::{collections::HashMap, sync::Arc, vec::Vec};
 struct Shared(Arc<Mutex<HashMap<WindowKey, Windows>>>);
 
 impl Purses for Shared {
-    fn charge(&mut self, key: &WindowKey, now: u64, limits: Both, which: u32) -> Receipt {
-        self.0.lock().unwrap().entry(*key).or_default().charge(Both::slots(now), limits, which)
+    fn charge(&mut self, key: &WindowKey, now: u64, limits: Both, which: u32, n: u32) -> Receipt {
+        self.0.lock().unwrap().entry(*key).or_default().charge(Both::slots(now), limits, which, n)
     }
 
-    fn uncharge(&mut self, key: &WindowKey, receipt: Receipt, which: u32) {
-        self.0.lock().unwrap().get_mut(key).unwrap().uncharge(receipt, which);
+    fn uncharge(&mut self, key: &WindowKey, receipt: Receipt, which: u32, n: u32) {
+        self.0.lock().unwrap().get_mut(key).unwrap().uncharge(receipt, which, n);
+    }
+
+    fn is_braked(&mut self, _: Account, _: &Rule, _: u64) -> bool {
+        false
     }
 }
 
@@ -30,18 +36,22 @@ struct Recorder {
 }
 
 impl Purses for Recorder {
-    fn charge(&mut self, key: &WindowKey, now: u64, limits: Both, which: u32) -> Receipt {
-        let receipt = self.inner.charge(key, now, limits, which);
+    fn charge(&mut self, key: &WindowKey, now: u64, limits: Both, which: u32, n: u32) -> Receipt {
+        let receipt = self.inner.charge(key, now, limits, which, n);
         if !receipt.is_full() {
             self.kept.push((*key, receipt, which));
         }
         receipt
     }
 
-    fn uncharge(&mut self, key: &WindowKey, receipt: Receipt, which: u32) {
-        self.inner.uncharge(key, receipt, which);
+    fn uncharge(&mut self, key: &WindowKey, receipt: Receipt, which: u32, n: u32) {
+        self.inner.uncharge(key, receipt, which, n);
         let at = self.kept.iter().position(|k| *k == (*key, receipt, which)).expect("a receipt is returned once");
         self.kept.remove(at);
+    }
+
+    fn is_braked(&mut self, _: Account, _: &Rule, _: u64) -> bool {
+        false
     }
 }
 

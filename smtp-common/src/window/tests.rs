@@ -93,7 +93,7 @@ proptest! {
             let charged = window.charge(slot, limit);
             prop_assert_eq!(charged.is_none(), full);
             if let Some(at) = charged {
-                if undo { window.uncharge(at) } else { ledger.0.push_back(at) }
+                if undo { window.uncharge(at, 1) } else { ledger.0.push_back(at) }
             }
             prop_assert_eq!(window.total, ledger.in_force(window.head));
             let ring: u64 = window.ring.iter().map(|&n| n as u64).sum();
@@ -114,7 +114,7 @@ proptest! {
         }
         with.advance(slot + gap);
         without.advance(slot + gap);
-        with.uncharge(at);
+        with.uncharge(at, 1);
         without.head = with.head;
         prop_assert_eq!(with, without);
     }
