@@ -8,16 +8,16 @@ use aya_ebpf::{
 use smtp_common::{
     connection::{Address, Attempt, Port},
     counter::{Reason, Verdict},
-    decide::decide,
-    rule::{GENERATIONS, select},
+    rule::GENERATIONS,
 };
 
 use crate::{
-    account::{Generation, KernelPurses},
     emit::{Outcome, count, event},
+    follow,
     identify::identify,
     maps::{ACTIVE, HAS_SET_RETVAL, POLICY, PORTS},
     route::route,
+    units::decide_attempt,
 };
 
 const PASS: i32 = 1;
@@ -52,47 +52,61 @@ fn smtp(ctx: &SockAddrContext, generation: u32, destination: Address, port: Port
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let task = identify(ctx, policy, generation);
     let attempt = Attempt { account: task.account, route: route(&destination), host_uid: task.host_uid };
-    let rule = select(policy, &Generation(generation), &attempt);
-    let decision = decide(policy, &rule, &attempt, now, &mut KernelPurses);
-    let verdict = if policy.enforce != 0 { decision.verdict } else { decision.verdict.observed() };
-    let (verdict, reason) = joined(verdict, decision.reason);
+    let answer = decide_attempt(&attempt, now);
+    // SAFETY: `Answer` is made from values of these types.
+    let (verdict, reason) = unsafe {
+        (core::mem::transmute::<u8, Verdict>(answer.verdict()), core::mem::transmute::<u8, Reason>(answer.reason()))
+    };
 
     count(task.account, port, attempt.route, verdict);
     let outcome = Outcome { destination, port, route: attempt.route, verdict, reason, now };
     event(policy, &task, &outcome);
-    aya_log_ebpf::debug!(
-        ctx,
-        "uid {} account {}:{} port {} verdict {} reason {}",
+    if policy.sessions != 0 && !stops(verdict) {
+        follow::begin(ctx, &task, &outcome);
+    }
+    trace(
         task.uid,
-        task.account.kind,
         task.account.id,
-        port,
-        verdict as u8,
-        reason as u8
+        (task.account.kind as u64) << 32 | port as u64,
+        (verdict as u32) << 8 | reason as u32,
     );
     apply(verdict)
 }
 
-/// Where the paths of the decision meet again. The verifier of 6.1 and before takes two states for different
-/// that hold another constant verdict, and would walk the counting and the event once for each of them: some
-/// 300,000 of the million instructions it allows. What a global function returns is any number to it.
-#[inline(always)]
-fn joined(verdict: Verdict, reason: Reason) -> (Verdict, Reason) {
-    let both = forget((verdict as u32) << 8 | reason as u32);
-    // SAFETY: `forget` returns its argument.
-    unsafe { (core::mem::transmute::<u8, Verdict>((both >> 8) as u8), core::mem::transmute::<u8, Reason>(both as u8)) }
+/// The probe's own log. A global function, so that what it needs of the stack is not there when others need theirs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn trace(uid: u32, id: u64, kind_port: u64, decision: u32) -> u32 {
+    aya_log_ebpf::debug!(
+        // The macro takes a context and has no use for it.
+        &SockAddrContext::new(core::ptr::null_mut()),
+        "uid {} account {}:{} port {} verdict {} reason {}",
+        uid,
+        (kind_port >> 32) as u32,
+        id,
+        kind_port as u16,
+        (decision >> 8) as u8,
+        decision as u8
+    );
+    0
 }
 
+/// Its argument, which the verifier then takes for any number and the compiler does not see through.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn forget(value: u32) -> u32 {
-    // Through memory, so that the compiler does not see through it either.
     let mut kept = 0;
     // SAFETY: a variable of this function.
     unsafe {
         core::ptr::write_volatile(&raw mut kept, value);
         core::ptr::read_volatile(&raw const kept)
     }
+}
+
+/// Whether the verdict keeps the connection from being made.
+#[inline(always)]
+fn stops(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Deferred | Verdict::Redirected | Verdict::Refused)
 }
 
 #[inline(always)]

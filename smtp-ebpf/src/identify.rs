@@ -13,14 +13,15 @@ use smtp_common::{
     connection::{Account, kind},
     counter::Loss,
     event::flag,
-    rule::{Policy, SubuidKey},
+    rule::{GENERATIONS, Policy, SubuidKey},
 };
 
 use crate::{
     emit::lost,
     maps::{
-        BPF_NOEXIST, INITIAL_NETNS, NAMESPACES, NET_USER_NS, PID_LEVEL, ROOT_CGROUP, SOCK_ADDR_SK, SOCK_NET, SUBUIDS,
-        TASK_FLAGS, TASK_THREAD_PID, USER_NS_LEVEL, USER_NS_OWNER,
+        ACTIVE, BPF_NOEXIST, HOST_NETNS, INITIAL_NETNS, NAMESPACES, NET_COOKIE, NET_USER_NS, NSPROXY_NET, PID_LEVEL,
+        POLICY, ROOT_CGROUP, SOCK_ADDR_SK, SOCK_NET, SUBUIDS, TASK_FLAGS, TASK_NSPROXY, TASK_THREAD_PID, USER_NS_LEVEL,
+        USER_NS_OWNER,
     },
 };
 
@@ -83,6 +84,50 @@ pub(crate) fn identify(ctx: &SockAddrContext, policy: &Policy, generation: u32) 
     task
 }
 
+/// The current task, `task`, where there is no socket to ask: by the network namespace it lives in.
+#[inline(always)]
+pub(crate) fn identify_task(policy: &Policy, generation: u32, task: u64) -> Task {
+    let uid_gid = bpf_get_current_uid_gid();
+    let uid = uid_gid as u32;
+    let net = || read::<u64>(read::<u64>(task, TASK_NSPROXY.load())?, NSPROXY_NET.load());
+    let netns = net().and_then(|net| read::<u64>(net, NET_COOKIE.load())).unwrap_or(0);
+    // SAFETY: plain helper call on the current task.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    let mut found = Task {
+        account: Account::user(uid),
+        host_uid: None,
+        uid,
+        gid: (uid_gid >> 32) as u32,
+        pid_tgid: bpf_get_current_pid_tgid(),
+        cgroup,
+        netns,
+        flags: 0,
+    };
+    if is_foreign(netns) {
+        found.flags |= flag::FOREIGN_NETNS;
+        if in_host_pid_namespace() {
+            found.flags |= flag::HOST_PIDNS;
+            found.host_uid = Some(owner(policy, generation, uid).unwrap_or(uid));
+        }
+        found.account = foreign_account(netns);
+    } else if let Some(owner) = owner(policy, generation, uid) {
+        found.flags |= flag::SUBORDINATE;
+        found.account = Account::user(owner);
+    }
+    found
+}
+
+/// Whether a namespace's cookie is another one's than the host's, as far as that is known.
+#[inline(always)]
+pub(crate) fn is_foreign(netns: u64) -> bool {
+    // Only connect() can ask for it; before the first one there is what the agent takes for it.
+    let initial = match INITIAL_NETNS.get(0) {
+        Some(&asked) if asked != 0 => asked,
+        _ => HOST_NETNS.load(),
+    };
+    initial != 0 && netns != 0 && netns != initial
+}
+
 /// Cookie of the initial network namespace. It never changes, so one processor asks once and the others read.
 #[inline(always)]
 fn initial_netns() -> u64 {
@@ -105,6 +150,27 @@ fn owner(policy: &Policy, generation: u32, uid: u32) -> Option<u32> {
         return None;
     }
     SUBUIDS.get(&Key::new(SubuidKey::BITS, SubuidKey::new(generation, uid))).copied()
+}
+
+/// The user a uid is charged to now.
+#[inline(always)]
+pub(crate) fn owner_now(uid: u32) -> u32 {
+    let found = || {
+        let &generation = ACTIVE.get(0)?;
+        let generation = generation & (GENERATIONS - 1);
+        owner(POLICY.get(generation)?, generation, uid)
+    };
+    found().unwrap_or(uid)
+}
+
+/// The account of a foreign network namespace, by its cookie alone.
+#[inline(always)]
+pub(crate) fn foreign_account(netns: u64) -> Account {
+    // SAFETY: as in `container`.
+    match unsafe { NAMESPACES.get(netns) } {
+        Some(account) => *account,
+        None => Account::new(kind::NETNS, netns),
+    }
 }
 
 /// The account a foreign network namespace is charged to: settled by its first connection, so that
@@ -135,7 +201,7 @@ fn container(netns: u64, cgroup: u64) -> Account {
 
 /// Reads a value of the kernel's at `base + offset`.
 #[inline(always)]
-fn read<T>(base: u64, offset: u32) -> Option<T> {
+pub(crate) fn read<T>(base: u64, offset: u32) -> Option<T> {
     // SAFETY: `bpf_probe_read_kernel` checks the address and fails rather than faulting.
     unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.ok()
 }

@@ -6,12 +6,17 @@
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics), allow(internal_features))]
 
 mod account;
+mod converse;
 mod emit;
+mod follow;
 mod gate;
 mod hook;
 mod identify;
 mod maps;
+mod packet;
+mod pipe;
 mod route;
+mod units;
 
 /// The helpers used here (`bpf_get_current_task`, `bpf_probe_read_kernel`) are for GPL-compatible programs;
 /// the sources are MIT or Apache-2.0, and this is the spelling the kernel knows (`license_is_gpl_compatible`).

@@ -3,15 +3,17 @@
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_NO_PREALLOC, bpf_spin_lock},
-    btf_maps::{Array, HashMap, LpmTrie, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, RingBuf, SkStorage},
     macros::btf_map,
 };
 use smtp_common::{
     connection::{Account, Address, AddressHint},
     counter::{AccountState, CounterKey},
     event::ConnectEvent,
-    names::{Meta, Name, PortSet, capacity},
-    rule::{GENERATIONS, Policy, Rule, RuleKey, SubuidKey},
+    names::{Binary, Meta, Name, PortSet, capacity},
+    rule::{GENERATIONS, PlanKey, PlanLimits, Policy, Rule, RuleKey, SubuidKey},
+    session::SessionEvent,
+    tally::TallyKey,
     window::{LockedWindows, WindowKey, Windows},
 };
 
@@ -30,6 +32,8 @@ pub(crate) struct WindowValue {
 }
 
 const _: () = assert!(size_of::<WindowValue>() == size_of::<LockedWindows>());
+
+use crate::follow::SessionValue;
 
 #[btf_map]
 pub(crate) static META: Array<Meta, 1> = Array::new();
@@ -75,10 +79,37 @@ pub(crate) static NAMES: HashMap<Account, Name, { capacity::NAMES }, ON_DEMAND> 
 
 /// Counters of [`smtp_common::counter::Loss`], by number.
 #[btf_map]
-pub(crate) static LOSSES: Array<u64, 8> = Array::new();
+pub(crate) static LOSSES: Array<u64, 16> = Array::new();
 
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<ConnectEvent, { capacity::EVENTS }> = RingBuf::new();
+
+#[btf_map]
+pub(crate) static PLANS: HashMap<PlanKey, PlanLimits, { capacity::PLANS }, ON_DEMAND> = HashMap::new();
+
+/// Nanoseconds of the boot clock at which an account's failure brake was tripped.
+#[btf_map]
+pub(crate) static BRAKES: HashMap<Account, u64, { capacity::BRAKES }, ON_DEMAND> = HashMap::new();
+
+/// What is known of a connection, kept by its socket and gone with it.
+#[btf_map]
+pub(crate) static SESSIONS: SkStorage<SessionValue> = SkStorage::new();
+
+#[btf_map]
+pub(crate) static TALLIES: HashMap<TallyKey, u64, { capacity::TALLIES }, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub(crate) static SESSION_EVENTS: RingBuf<SessionEvent, { capacity::SESSION_EVENTS }> = RingBuf::new();
+
+#[btf_map]
+pub(crate) static SENDMAIL: HashMap<Binary, u32, { capacity::SENDMAIL }> = HashMap::new();
+
+#[btf_map]
+pub(crate) static TURN: Array<u64, 1> = Array::new();
+
+/// Processes that run such a program with rights of its own, by id: when each began, in nanoseconds of the boot clock.
+#[btf_map]
+pub(crate) static IMAGES: LruHashMap<u32, u64, { capacity::IMAGES }> = LruHashMap::new();
 
 /// Empty windows to copy from: 568 bytes are more than the stack has. Typed without the lock, which a
 /// helper may not read.
@@ -105,6 +136,40 @@ pub(crate) static NET_USER_NS: Global<u32> = Global::new(0);
 pub(crate) static USER_NS_LEVEL: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static USER_NS_OWNER: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static NET_COOKIE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static SOCK_ERR: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static SOCK_OPS_SK: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static SKB_SK: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static BPRM_FILE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static FILE_INODE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static INODE_INO: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static INODE_SB: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static SB_DEV: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_TGID: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_CRED: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static CRED_EUID: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_START: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_NSPROXY: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static NSPROXY_NET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static HOST_NETNS: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static INSTANCE: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static ROOT_CGROUP: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]

@@ -2,3 +2,8 @@
 
 mod connect4;
 mod connect6;
+mod exec;
+mod fork;
+mod received;
+mod sent;
+mod session;

@@ -1,0 +1,368 @@
+//! The packets of a session: read once each, in order, and let through or not.
+
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes, programs::SkBuffContext};
+use smtp_common::{
+    automaton::{CHUNK, Chunk},
+    connection::Port,
+    dialogue::{STOPPED, mark},
+    session::{Part, Session, part, stage},
+    tally::{MessageOutcome, RecipientOutcome, SessionOutcome, Unit, family},
+};
+
+use crate::{
+    follow::{self, Beside},
+    maps::{ACTIVE, PORTS},
+    packet::{self, Segment, tcp_flag},
+    units::{Who, charge, judge_evasion, message_outcome, tally},
+};
+
+pub(crate) const PASS: i32 = 1;
+pub(crate) const DROP: i32 = 0;
+
+/// Steps a packet may take: each reads a chunk, or up to what must be looked at. Enough for the largest packet there can
+/// be without BIG TCP (64 kB), with 256 commands in it that are more than a line.
+const MAX_STEPS: u32 = 1024;
+
+/// What most packets of a host see of all this.
+#[inline(always)]
+pub(crate) fn smtp_port(ctx: &SkBuffContext) -> Option<Port> {
+    // SAFETY: a plain read of the context: the port is in network order, in the upper half on little-endian machines
+    // (`bpf_convert_ctx_access`, net/core/filter.c).
+    let raw = unsafe { (*ctx.skb.skb).remote_port };
+    let port = u16::from_be(if cfg!(target_endian = "little") { (raw >> 16) as u16 } else { raw as u16 });
+    let &generation = ACTIVE.get(0)?;
+    let ports = PORTS.get(generation)?;
+    if ports.contains(port) { Some(port) } else { None }
+}
+
+/// What is to be done with a packet before it is read.
+enum Place {
+    Verdict(i32),
+    /// To be read from this offset of its payload on.
+    New(u32),
+}
+
+/// A packet that leaves.
+#[inline(always)]
+pub(crate) fn sent(ctx: &SkBuffContext, port: Port) -> i32 {
+    let Some(segment) = packet::segment(ctx) else { return PASS };
+    let Some(beside) = follow::known(ctx, port, || packet::destination(ctx, segment.is_v6)) else { return PASS };
+    let session = follow::session(beside);
+    if session.stage & stage::OVER != 0 {
+        return PASS;
+    }
+    let verdict = match place_of_sent(session, &segment) {
+        Place::Verdict(verdict) => verdict,
+        Place::New(from) => {
+            let client = &session.dialogue.client;
+            let before = (client.recipients, client.chunked, client.marks);
+            read_all(ctx, &segment, from, read_sent, |session| session.dialogue.flood(), beside);
+            // Anew: it was changed through another pointer, which a reference from before must not see.
+            judge(follow::session(beside), before)
+        }
+    };
+    let session = follow::session(beside);
+    follow::tell_stop(ctx, session);
+    if session.stage & stage::JOINED_LATE != 0 {
+        follow_to_the_end(session, &segment, stage::CLIENT_DONE, stage::SERVER_DONE);
+    }
+    verdict
+}
+
+/// Hands a segment to one of the readers below, step by step.
+#[inline(always)]
+fn read_all(
+    ctx: &SkBuffContext,
+    segment: &Segment,
+    from: u32,
+    read: extern "C" fn(*mut __sk_buff, u32, u32) -> u32,
+    too_much: impl FnOnce(&mut Session),
+    beside: Beside,
+) {
+    let end = segment.payload + segment.len;
+    let mut at = segment.payload + from;
+    let mut steps = 0;
+    while steps < MAX_STEPS && at < end {
+        at = read(ctx.skb.skb, at, end);
+        steps += 1;
+    }
+    if at < end {
+        too_much(follow::session(beside));
+    }
+}
+
+#[inline(always)]
+fn place_of_sent(session: &mut Session, segment: &Segment) -> Place {
+    let syn = segment.flags & tcp_flag::SYN != 0;
+    // The SYN takes a number of its own; data may follow at once (TCP Fast Open).
+    let seq = if syn { segment.seq.wrapping_add(1) } else { segment.seq };
+    if session.stage & stage::SENDING == 0 {
+        session.stage |= stage::SENDING;
+        session.next_sent = seq;
+        if !syn && session.stage & stage::JOINED_LATE == 0 {
+            // Its beginning was not seen: nobody followed sessions then.
+            follow::miss_the_beginning(session);
+        }
+    }
+    if segment.len == 0 {
+        return Place::Verdict(PASS);
+    }
+    if session.stage & stage::STOPPED != 0 {
+        return Place::Verdict(DROP);
+    }
+    let from = match part(seq, segment.len, session.next_sent) {
+        Part::New(from) => from,
+        Part::Old => {
+            session.retransmits += 1;
+            return Place::Verdict(PASS);
+        }
+        // What comes before was not sent yet, or a program beside this one holds it back.
+        Part::Ahead => return Place::Verdict(DROP),
+    };
+    session.bytes_sent += (segment.len - from) as u64;
+    session.exchanges += session.server_spoke;
+    session.server_spoke = 0;
+    session.next_sent = seq.wrapping_add(segment.len);
+    if session.dialogue.shared.is_encrypted() { Place::Verdict(PASS) } else { Place::New(from) }
+}
+
+/// What a packet names or begins is charged before it leaves. If anything in it may not pass, none of it does.
+#[inline(always)]
+fn judge(session: &mut Session, before: (u32, u32, u32)) -> i32 {
+    let client = &session.dialogue.client;
+    let recipients = client.recipients.wrapping_sub(before.0);
+    let messages = client.chunked.wrapping_sub(before.1);
+    let evasive = client.marks & !before.2 & mark::EVASIVE;
+    if recipients | messages | evasive == 0 {
+        return PASS;
+    }
+    let now = follow::boot_now();
+    let who = Who::of(session);
+    if evasive != 0 {
+        follow::note(session, Unit::Message, judge_evasion(who));
+    }
+    if recipients != 0 && session.stage & stage::STOPPED == 0 {
+        follow::note(session, Unit::Recipient, charge(who, Unit::Recipient, recipients, now));
+    }
+    if messages != 0 && session.stage & stage::STOPPED == 0 {
+        follow::note(session, Unit::Message, charge(who, Unit::Message, messages, now));
+    }
+    if session.stage & stage::STOPPED != 0 { DROP } else { PASS }
+}
+
+/// Reads a chunk of what is sent. Returns the offset it came to.
+///
+/// A global function, which the verifier proves once (`btf_check_subprog_call`): it has a loop over the bytes of a chunk
+/// in it, and is itself called in a loop.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn read_sent(skb: *mut __sk_buff, at: u32, end: u32) -> u32 {
+    let Some(beside) = follow::of_packet(skb, 0) else { return end };
+    let dialogue = &mut follow::session(beside).dialogue;
+    let ahead = end.wrapping_sub(at);
+    let skipped = dialogue.client.skip(ahead);
+    if skipped != 0 {
+        return at.wrapping_add(skipped);
+    }
+    if !dialogue.client.prepare(&dialogue.shared) {
+        return end;
+    }
+    let scanned = scan_sent(skb, at, ahead);
+    let dialogue = &mut follow::session(beside).dialogue;
+    dialogue.client.conclude(&dialogue.shared, scanned);
+    at.wrapping_add(scanned & !STOPPED)
+}
+
+/// The loop of [`read_sent`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn scan_sent(skb: *mut __sk_buff, at: u32, ahead: u32) -> u32 {
+    let Some(beside) = follow::of_packet(skb, 0) else { return ahead };
+    let mut chunk = Chunk::EMPTY;
+    let len = load(skb, at, ahead, &mut chunk);
+    if len == 0 {
+        return ahead;
+    }
+    let dialogue = &mut follow::session(beside).dialogue;
+    if dialogue.client.may_glide(&chunk, len) {
+        // From the packet and not from the chunk: the verifier of 6.1 and before reads the stack at known places only.
+        let mut last = [0u8; 2];
+        let at = at.wrapping_add(len).wrapping_sub(2);
+        // SAFETY: room for two bytes.
+        if unsafe { bpf_skb_load_bytes(skb.cast(), at, last.as_mut_ptr().cast(), 2) } == 0 {
+            dialogue.client.glide(last);
+            return len;
+        }
+    }
+    dialogue.client.scan(&dialogue.shared, &chunk, len)
+}
+
+/// Fetches the next bytes, at most a chunk. Returns how many, 0 where there are none.
+#[inline(always)]
+fn load(skb: *mut __sk_buff, at: u32, ahead: u32, chunk: &mut Chunk) -> u32 {
+    // In a way the optimiser cannot undo, so that the verifier sees it too: 1 to `CHUNK`.
+    let len = if ahead > CHUNK as u32 { CHUNK as u32 } else { ahead };
+    let len = (crate::gate::forget(len.wrapping_sub(1)) & (CHUNK as u32 - 1)) + 1;
+    // SAFETY: the chunk has room for so many.
+    let result = unsafe { bpf_skb_load_bytes(skb.cast(), at, chunk.words.as_mut_ptr().cast(), len) };
+    if result == 0 { len } else { 0 }
+}
+
+/// A packet that has arrived.
+#[inline(always)]
+pub(crate) fn received(ctx: &SkBuffContext, port: Port) -> i32 {
+    let Some(segment) = packet::segment(ctx) else { return PASS };
+    let Some(beside) = follow::known(ctx, port, || packet::source(ctx, segment.is_v6)) else { return PASS };
+    if follow::session(beside).stage & stage::OVER != 0 {
+        return PASS;
+    }
+    if !follow::claim(beside) {
+        return DROP;
+    }
+    let session = follow::session(beside);
+    let verdict = match place_of_received(session, &segment) {
+        Place::Verdict(verdict) => verdict,
+        Place::New(from) => {
+            let before = Counts::of(session);
+            read_all(ctx, &segment, from, read_received, |session| session.dialogue.shared.confuse(), beside);
+            // Anew, as in `sent`.
+            let session = follow::session(beside);
+            before.count_news(session);
+            if session.stage & stage::STOPPED != 0 { DROP } else { PASS }
+        }
+    };
+    follow::release(beside);
+    let session = follow::session(beside);
+    follow::tell_stop(ctx, session);
+    if session.stage & stage::JOINED_LATE != 0 {
+        follow_to_the_end(session, &segment, stage::SERVER_DONE, stage::CLIENT_DONE);
+    }
+    verdict
+}
+
+#[inline(always)]
+fn place_of_received(session: &mut Session, segment: &Segment) -> Place {
+    let syn = segment.flags & tcp_flag::SYN != 0;
+    let seq = if syn { segment.seq.wrapping_add(1) } else { segment.seq };
+    if segment.flags & tcp_flag::RST != 0 {
+        return Place::Verdict(PASS);
+    }
+    if session.stage & stage::RECEIVING == 0 {
+        session.stage |= stage::RECEIVING;
+        session.next_received = seq;
+        if !syn && session.stage & stage::JOINED_LATE == 0 {
+            follow::miss_the_beginning(session);
+        }
+    }
+    if segment.len == 0 {
+        return Place::Verdict(PASS);
+    }
+    if session.stage & stage::STOPPED != 0 {
+        return Place::Verdict(DROP);
+    }
+    let from = match part(seq, segment.len, session.next_received) {
+        Part::New(from) => from,
+        Part::Old => return Place::Verdict(PASS),
+        // Lost on the way, or overtaken: it comes again, in its place.
+        Part::Ahead => return Place::Verdict(DROP),
+    };
+    session.bytes_received += (segment.len - from) as u64;
+    session.server_spoke = 1;
+    session.next_received = seq.wrapping_add(segment.len);
+    if session.dialogue.shared.is_encrypted() { Place::Verdict(PASS) } else { Place::New(from) }
+}
+
+/// What a session had counted before a packet.
+struct Counts {
+    go_aheads: u32,
+    messages: [u32; 4],
+    recipients: [u32; 3],
+}
+
+impl Counts {
+    #[inline(always)]
+    fn of(session: &Session) -> Self {
+        Self { go_aheads: session.go_aheads, messages: session.messages, recipients: session.recipients }
+    }
+
+    /// Counts what has come since, and charges what the server lets the client go ahead with.
+    #[inline(always)]
+    fn count_news(&self, session: &mut Session) {
+        let now = follow::boot_now();
+        let who = Who::of(session);
+        for outcome in RecipientOutcome::ALL {
+            let n = session.recipients[outcome as usize].wrapping_sub(self.recipients[outcome as usize]);
+            if n != 0 {
+                tally(session.account, session.route, family::RECIPIENTS, outcome as u8, n as u64);
+            }
+        }
+        for outcome in MessageOutcome::ALL {
+            let n = session.messages[outcome as usize].wrapping_sub(self.messages[outcome as usize]);
+            if n != 0 {
+                message_outcome(who, outcome, n, now);
+            }
+        }
+        let go_aheads = session.go_aheads.wrapping_sub(self.go_aheads);
+        if go_aheads != 0 {
+            follow::note(session, Unit::Message, charge(who, Unit::Message, go_aheads, now));
+        }
+    }
+}
+
+/// Reads a chunk of what has arrived, up to the end of a reply at most, and notes what that has brought about. Returns the
+/// offset it came to. A global function, as [`read_sent`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn read_received(skb: *mut __sk_buff, at: u32, end: u32) -> u32 {
+    let Some(beside) = follow::of_packet(skb, 0) else { return end };
+    let dialogue = &mut follow::session(beside).dialogue;
+    let mut first = 0u8;
+    // SAFETY: room for one byte.
+    if unsafe { bpf_skb_load_bytes(skb.cast(), at, (&raw mut first).cast(), 1) } != 0
+        || !dialogue.server.prepare(&dialogue.shared, first)
+    {
+        return end;
+    }
+    let scanned = scan_received(skb, at, end.wrapping_sub(at));
+    let session = follow::session(beside);
+    let dialogue = &mut session.dialogue;
+    let effect = dialogue.server.conclude(&dialogue.shared, scanned);
+    if let Some(outcome) = effect.recipient {
+        session.recipients[outcome as usize] += 1;
+    }
+    if let Some(outcome) = effect.message {
+        session.messages[outcome as usize] += 1;
+    }
+    session.go_aheads += effect.go_ahead as u32;
+    at.wrapping_add(scanned & !STOPPED)
+}
+
+/// The loop of [`read_received`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn scan_received(skb: *mut __sk_buff, at: u32, ahead: u32) -> u32 {
+    let Some(beside) = follow::of_packet(skb, 0) else { return ahead };
+    let mut chunk = Chunk::EMPTY;
+    let len = load(skb, at, ahead, &mut chunk);
+    if len == 0 {
+        return ahead;
+    }
+    follow::session(beside).dialogue.server.scan(&chunk, len)
+}
+
+/// For a session that joined late, whose socket does not tell when it ends: both sides done, or a reset.
+#[inline(always)]
+fn follow_to_the_end(session: &mut Session, segment: &Segment, this: u8, other: u8) {
+    let outcome = if segment.flags & tcp_flag::RST != 0 {
+        SessionOutcome::Reset
+    } else if segment.flags & tcp_flag::FIN != 0 {
+        session.stage |= this;
+        if session.stage & other == 0 {
+            return;
+        }
+        SessionOutcome::Closed
+    } else {
+        return;
+    };
+    follow::end(session, outcome, follow::boot_now());
+}

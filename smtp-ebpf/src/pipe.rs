@@ -1,0 +1,145 @@
+//! Executions of sendmail-compatible programs: a submission without a connection.
+
+use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_send_signal};
+use smtp_common::{
+    connection::{Address, Attempt, Route},
+    counter::{Reason, Verdict},
+    names::Binary,
+    rule::GENERATIONS,
+    tally::Unit,
+};
+
+use crate::{
+    emit::{Outcome, count, event},
+    identify::{identify_task, read},
+    maps::{
+        ACTIVE, BPRM_FILE, CRED_EUID, FILE_INODE, IMAGES, INODE_INO, INODE_SB, INSTANCE, POLICY, SB_DEV, SENDMAIL,
+        TASK_CRED, TASK_START, TASK_TGID, TURN,
+    },
+    units::{Answer, Who, charge, decide_attempt},
+};
+
+const SIGKILL: u32 = 9;
+
+/// Of two loads of the probe that are attached at once, while one takes over from the other, one counts.
+#[inline(always)]
+fn is_our_turn() -> bool {
+    matches!(TURN.get(0), Some(&turn) if turn == INSTANCE.load())
+}
+
+#[inline(always)]
+fn binary(bprm: u64) -> Option<Binary> {
+    let file = read::<u64>(bprm, BPRM_FILE.load())?;
+    let inode = read::<u64>(file, FILE_INODE.load())?;
+    let file_system = read::<u64>(inode, INODE_SB.load())?;
+    Some(Binary {
+        device: read::<u32>(file_system, SB_DEV.load())? as u64,
+        inode: read::<u64>(inode, INODE_INO.load())?,
+    })
+}
+
+/// Process id and start of a task.
+#[inline(always)]
+fn identity(task: u64) -> Option<(u32, u64)> {
+    Some((read::<u32>(task, TASK_TGID.load())?, read::<u64>(task, TASK_START.load())?))
+}
+
+#[inline(always)]
+fn effective_uid(task: u64) -> Option<u32> {
+    read::<u32>(read::<u64>(task, TASK_CRED.load())?, CRED_EUID.load())
+}
+
+/// Whether this very process is such a program already. Its number alone does not tell: numbers are used again.
+#[inline(always)]
+fn is_image(tgid: u32, start: u64) -> bool {
+    // SAFETY: one word, read at once.
+    matches!(unsafe { IMAGES.get(tgid) }, Some(&known) if known == start)
+}
+
+/// `task` is the current one, `bprm` what it has become.
+#[inline(always)]
+pub(crate) fn executed(task: u64, bprm: u64) {
+    if !is_our_turn() {
+        return;
+    }
+    let Some((tgid, start)) = identity(task) else { return };
+    let again = is_image(tgid, start);
+    let known = match binary(bprm) {
+        // SAFETY: only asked whether it is there.
+        Some(binary) => unsafe { SENDMAIL.get(binary) }.is_some(),
+        None => false,
+    };
+    if !known {
+        if again {
+            let _ = IMAGES.remove(tgid);
+        }
+        return;
+    }
+    if again {
+        // Exim executes itself to deliver what it has just taken: the same submission.
+        return;
+    }
+    submit(task, tgid, start);
+}
+
+#[inline(always)]
+fn submit(task: u64, tgid: u32, start: u64) {
+    let Some(&generation) = ACTIVE.get(0) else { return };
+    let generation = generation & (GENERATIONS - 1);
+    let Some(policy) = POLICY.get(generation) else { return };
+    // SAFETY: plain helper call.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let who = identify_task(policy, generation, task);
+    let attempt = Attempt { account: who.account, route: Route::Pipe, host_uid: who.host_uid };
+    let mut answer = decide_attempt(&attempt, now);
+    if policy.sessions != 0 && !answer.is_stop() {
+        let message = charge(Who::of_attempt(&attempt), Unit::Message, 1, now);
+        if message.is_stop() {
+            answer = message;
+        }
+    }
+    // SAFETY: `Answer` is made from values of these types.
+    let (verdict, reason) = unsafe {
+        (core::mem::transmute::<u8, Verdict>(answer.verdict()), core::mem::transmute::<u8, Reason>(answer.reason()))
+    };
+    count(who.account, 0, Route::Pipe, verdict);
+    let outcome = Outcome { destination: Address([0; 4]), port: 0, route: Route::Pipe, verdict, reason, now };
+    event(policy, &who, &outcome);
+    if answer.is_applied_stop() {
+        // The new program ends before its first instruction: signals are looked at on the way out of execve(2).
+        // SAFETY: plain helper call on the current task.
+        unsafe { bpf_send_signal(SIGKILL) };
+        return;
+    }
+    // Only a program with rights of its own can be told by what it is: in another one its user's code may run, by way of
+    // LD_PRELOAD or ptrace(2).
+    if who.uid == 0 || effective_uid(task) != Some(who.uid) {
+        let _ = IMAGES.insert(tgid, start, 0);
+    }
+}
+
+/// A child of such a program is one too, until it becomes another program or gives the rights up: what it then executes is
+/// its user's doing (`exim -be` runs commands, and .forward files name them).
+#[inline(always)]
+pub(crate) fn forked(parent: u64, child: u64) {
+    let Some((tgid, start)) = identity(parent) else { return };
+    if !is_our_turn() || !is_image(tgid, start) {
+        return;
+    }
+    let uid = aya_ebpf::helpers::bpf_get_current_uid_gid() as u32;
+    if uid != 0 && effective_uid(parent) == Some(uid) {
+        return;
+    }
+    if let Some((tgid, start)) = identity(child) {
+        let _ = IMAGES.insert(tgid, start, 0);
+    }
+}
+
+impl Answer {
+    /// The verdict keeps the submission from being made, now and not only in enforce mode.
+    #[inline(always)]
+    fn is_applied_stop(self) -> bool {
+        let verdict = self.verdict();
+        verdict == Verdict::Deferred as u8 || verdict == Verdict::Redirected as u8 || verdict == Verdict::Refused as u8
+    }
+}

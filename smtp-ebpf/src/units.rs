@@ -1,0 +1,224 @@
+//! Messages and recipients: what they are charged to, and where they are counted.
+
+use smtp_common::{
+    connection::{Account, Attempt, Route},
+    counter::{Loss, Reason, Verdict},
+    decide::{Decision, decide, decide_units, units_are_limited},
+    rule::{GENERATIONS, PlanLimits, Policy, Rule, Rules, rule_flag, select},
+    session::{NO_UID, Session},
+    tally::{MessageOutcome, TallyKey, Unit, family},
+};
+
+use crate::{
+    account::{Generation, KernelPurses, brake_note},
+    emit::{add, lost},
+    maps::{ACTIVE, BPF_NOEXIST, POLICY, TALLIES},
+};
+
+/// Adds `n` to a tally. `packed` holds kind of account, family, which and route, a byte each from the highest.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn tally_add(packed: u32, id: u64, n: u64) -> u32 {
+    let key = TallyKey {
+        account: Account::new(packed >> 24, id),
+        family: (packed >> 16) as u8,
+        which: (packed >> 8) as u8,
+        route: packed as u8,
+        _pad: [0; 5],
+    };
+    if let Some(counter) = TALLIES.get_ptr_mut(key) {
+        add(counter, n);
+        return 0;
+    }
+    let _ = TALLIES.insert(key, 0, BPF_NOEXIST);
+    // Somebody else may have made it meanwhile; nobody there means the map is full.
+    if let Some(counter) = TALLIES.get_ptr_mut(key) {
+        add(counter, n);
+        return 0;
+    }
+    lost(Loss::TalliesFull);
+    if let Some(counter) = TALLIES.get_ptr_mut(TallyKey { account: Account::OTHER, ..key }) {
+        add(counter, n);
+    }
+    1
+}
+
+#[inline(always)]
+pub(crate) fn tally(account: Account, route: u8, family: u8, which: u8, n: u64) {
+    tally_add(account.kind << 24 | (family as u32) << 16 | (which as u32) << 8 | route as u32, account.id, n);
+}
+
+/// Who a session belongs to, in three registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Who {
+    packed: u32,
+    id: u64,
+    host_uid: u32,
+}
+
+impl Who {
+    #[inline(always)]
+    pub(crate) fn of(session: &Session) -> Self {
+        Self {
+            packed: session.account.kind << 16 | (session.route as u32) << 8,
+            id: session.account.id,
+            host_uid: session.host_uid,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn of_attempt(attempt: &Attempt) -> Self {
+        Self {
+            packed: attempt.account.kind << 16 | (attempt.route as u32) << 8,
+            id: attempt.account.id,
+            host_uid: match attempt.host_uid {
+                Some(uid) => uid,
+                None => NO_UID,
+            },
+        }
+    }
+}
+
+/// An attempt from such registers, and the unit in the lowest byte.
+#[inline(always)]
+fn unpack(packed: u32, id: u64, host_uid: u32) -> (Attempt, Unit) {
+    let route = match packed >> 8 & 0xff {
+        0 => Route::Local,
+        1 => Route::Remote,
+        _ => Route::Pipe,
+    };
+    let host_uid = if host_uid == NO_UID { None } else { Some(host_uid) };
+    let unit = if packed & 0xff == Unit::Message as u32 { Unit::Message } else { Unit::Recipient };
+    (Attempt { account: Account::new(packed >> 16, id), route, host_uid }, unit)
+}
+
+/// What holds for an attempt at this moment.
+#[inline(always)]
+fn in_force(attempt: &Attempt) -> Option<(&'static Policy, Rule, PlanLimits)> {
+    let &generation = ACTIVE.get(0)?;
+    let generation = generation & (GENERATIONS - 1);
+    let policy = POLICY.get(generation)?;
+    let rules = Generation(generation);
+    let rule = select(policy, &rules, attempt);
+    let limits =
+        if rule.has(rule_flag::UNITS) { rules.plan(rule.plan).unwrap_or(PlanLimits::NONE) } else { PlanLimits::NONE };
+    Some((policy, rule, limits))
+}
+
+#[inline(always)]
+fn packed(verdict: Verdict, reason: Reason) -> u32 {
+    (verdict as u32) << 8 | reason as u32
+}
+
+/// Verdict on `n` units, as applied (in observe mode: as it would be), and the reason.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer(u32);
+
+impl Answer {
+    #[inline(always)]
+    pub(crate) fn verdict(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    #[inline(always)]
+    pub(crate) fn reason(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// The units may not pass.
+    #[inline(always)]
+    pub(crate) fn is_refused(self) -> bool {
+        self.verdict() == Verdict::Refused as u8
+    }
+
+    /// They may not, or would not in enforce mode.
+    #[inline(always)]
+    pub(crate) fn is_stop(self) -> bool {
+        self.verdict() >= Verdict::Deferred as u8
+    }
+}
+
+#[inline(always)]
+pub(crate) fn charge(who: Who, unit: Unit, n: u32, now: u64) -> Answer {
+    Answer(charge_units(who.packed | unit as u32, who.id, who.host_uid, n, now))
+}
+
+/// Charges `n` units, or none, and counts the verdict for each of them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn charge_units(who: u32, id: u64, host_uid: u32, n: u32, now: u64) -> u32 {
+    let (attempt, unit) = unpack(who, id, host_uid);
+    let Some((policy, rule, limits)) = in_force(&attempt) else {
+        return packed(Verdict::Allowed, Reason::WithinLimits);
+    };
+    let Decision { verdict, reason } = decide_units(policy, &rule, &limits, &attempt, unit, n, now, &mut KernelPurses);
+    let verdict = if policy.enforce != 0 { verdict } else { verdict.observed() };
+    let family = family::MESSAGE_VERDICTS + unit as u8;
+    tally(attempt.account, attempt.route as u8, family, verdict as u8, n as u64);
+    packed(verdict, reason)
+}
+
+/// What becomes of a session in which the client evades being read: where messages are limited it may not go on.
+#[inline(always)]
+pub(crate) fn judge_evasion(who: Who) -> Answer {
+    Answer(evasion(who.packed, who.id, who.host_uid))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn evasion(who: u32, id: u64, host_uid: u32) -> u32 {
+    let (attempt, _) = unpack(who, id, host_uid);
+    let verdict =
+        match in_force(&attempt) {
+            Some((policy, rule, limits)) if units_are_limited(policy, &rule, &limits, &attempt) => {
+                if policy.enforce != 0 { Verdict::Refused } else { Verdict::WouldRefuse }
+            }
+            _ => return packed(Verdict::Allowed, Reason::WithinLimits),
+        };
+    tally(attempt.account, attempt.route as u8, family::MESSAGE_VERDICTS, verdict as u8, 1);
+    packed(verdict, Reason::Evasive)
+}
+
+/// Counts `n` messages with an outcome, also for the failure brake.
+#[inline(always)]
+pub(crate) fn message_outcome(who: Who, outcome: MessageOutcome, n: u32, now: u64) {
+    note_messages(who.packed | outcome as u32, who.id, who.host_uid, n, now);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn note_messages(who: u32, id: u64, host_uid: u32, n: u32, now: u64) -> u32 {
+    let outcome = (who & 0xff) as u8;
+    let (attempt, _) = unpack(who, id, host_uid);
+    tally(attempt.account, attempt.route as u8, family::MESSAGES, outcome, n as u64);
+    if outcome == MessageOutcome::Unknown as u8 {
+        return 0;
+    }
+    let Some((_, rule, limits)) = in_force(&attempt) else { return 0 };
+    if attempt.route as u8 != Route::Remote as u8 && !rule.has(rule_flag::LOCAL) || !rule.has(rule_flag::BRAKE) {
+        return 0;
+    }
+    let failed = if outcome == MessageOutcome::Accepted as u8 { 0 } else { n };
+    brake_note(attempt.account, &limits, n, failed, now);
+    0
+}
+
+/// What becomes of a connection: [`decide`] in a global function, so that its variables and those of the hook that asks
+/// do not lie on the stack together, and the verifier walks what follows it once.
+#[inline(always)]
+pub(crate) fn decide_attempt(attempt: &Attempt, now: u64) -> Answer {
+    let who = Who::of_attempt(attempt);
+    Answer(decide_connect(who.packed, who.id, who.host_uid, now))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn decide_connect(who: u32, id: u64, host_uid: u32, now: u64) -> u32 {
+    let (attempt, _) = unpack(who, id, host_uid);
+    let Some(&generation) = ACTIVE.get(0) else { return packed(Verdict::Allowed, Reason::WithinLimits) };
+    let generation = generation & (GENERATIONS - 1);
+    let Some(policy) = POLICY.get(generation) else { return packed(Verdict::Allowed, Reason::WithinLimits) };
+    let rule = select(policy, &Generation(generation), &attempt);
+    let Decision { verdict, reason } = decide(policy, &rule, &attempt, now, &mut KernelPurses);
+    packed(if policy.enforce != 0 { verdict } else { verdict.observed() }, reason)
+}
