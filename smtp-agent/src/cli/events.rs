@@ -6,7 +6,7 @@ use super::{lenient, output};
 use crate::{
     control::{Request, client},
     exit::{Code, Failure, Result},
-    stream::story::Story,
+    stream::Line,
 };
 
 pub(super) fn events(path: &Path, as_json: bool) -> Result<Code> {
@@ -16,10 +16,10 @@ pub(super) fn events(path: &Path, as_json: bool) -> Result<Code> {
         let shown = if as_json {
             line
         } else {
-            let story: Story = serde_json::from_str(&line).map_err(|e| {
+            let told: Line = serde_json::from_str(&line).map_err(|e| {
                 Failure::unavailable(format!("the agent sent an event this smtp-agent cannot read: {e}"))
             })?;
-            story.to_string()
+            told.to_string()
         };
         if !output::line(&shown)? {
             return Ok(Code::Fine);

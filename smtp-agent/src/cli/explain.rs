@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use smtp_common::{
     connection::{Account, Address, Attempt, Route, kind},
     counter::{Reason, Verdict},
-    rule::{Action, Policy, Rule, Rules, select},
+    rule::{Action, PlanLimits, Policy, Rule, Rules, rule_flag, select},
+    tally::Unit,
     window::{Lane, UNLIMITED, WindowKey},
 };
 
@@ -27,8 +28,41 @@ use crate::{
         pins::{Pins, State},
         sys::boot_nanos,
     },
-    policy::{Compiled, explain as words},
+    policy::{
+        Compiled,
+        compile::plan_limits,
+        explain::{self as words, Question},
+    },
 };
+
+/// What is asked about.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Asked {
+    Connection,
+    Message,
+    Recipient,
+}
+
+impl Asked {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Message => Unit::Message.name(),
+            Self::Recipient => Unit::Recipient.name(),
+        }
+    }
+
+    const fn unit(self) -> Option<Unit> {
+        match self {
+            Self::Connection => None,
+            Self::Message => Some(Unit::Message),
+            Self::Recipient => Some(Unit::Recipient),
+        }
+    }
+}
+
+/// Where TLS begins with the first byte (RFC 8314, 3.3).
+const SUBMISSIONS: u16 = 465;
 
 /// Where the policy comes from: the gate in force, or the configuration where there is none.
 enum Source {
@@ -41,6 +75,13 @@ impl Rules for Source {
         match self {
             Self::Gate(maps, _) => maps.rule(account),
             Self::Config(compiled) => compiled.rules.iter().find(|(a, _)| *a == account).map(|(_, rule)| *rule),
+        }
+    }
+
+    fn plan(&self, plan: u32) -> Option<PlanLimits> {
+        match self {
+            Self::Gate(maps, _) => maps.plan(plan),
+            Self::Config(compiled) => compiled.plans.get(plan as usize).copied(),
         }
     }
 }
@@ -77,18 +118,20 @@ impl Source {
         }
     }
 
-    /// Copies of the windows this account and the host have.
-    fn windows(&self, account: Account) -> Result<words::Copy> {
-        let mut copy = words::Copy::default();
+    /// Copies of what the gate remembers of this account and of the host.
+    fn copy(&self, account: Account, rule: &Rule) -> Result<words::Copy> {
+        let limits = self.plan(rule.plan).filter(|_| rule.has(rule_flag::UNITS));
+        let mut copy = words::Copy { limits, ..words::Copy::default() };
         if let Self::Gate(maps, _) = self {
             for scope in [account, Account::HOST] {
-                for lane in [Lane::Admitted, Lane::Deferred] {
+                for lane in Lane::ALL {
                     let key = WindowKey::new(scope, lane);
                     if let Some(windows) = maps.windows(&key)? {
-                        copy.0.insert(key, windows);
+                        copy.windows.insert(key, windows);
                     }
                 }
             }
+            copy.tripped = maps.tripped(account);
         }
         Ok(copy)
     }
@@ -134,8 +177,9 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
     let attempt = attempt(args, uid, &source, config.as_ref())?;
     let policy = source.policy();
     let rule = select(policy, &source, &attempt);
-    let mut windows = source.windows(attempt.account)?;
-    let (decision, left) = words::explain(policy, &rule, &attempt, boot_nanos(), &mut windows);
+    let mut copy = source.copy(attempt.account, &rule)?;
+    let question = Question { policy, rule: &rule, attempt: &attempt, unit: args.unit.unit(), now: boot_nanos() };
+    let words::Answer { decision, left, brake } = question.answer(&mut copy);
     let verdict = if policy.enforce == 1 { decision.verdict } else { decision.verdict.observed() };
     let code = if verdict.is_stop() { Code::No } else { Code::Fine };
 
@@ -149,6 +193,7 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
         verdict,
         reason: decision.reason,
         left,
+        brake,
     };
     if args.json.json {
         output::json(&answer.json())?;
@@ -189,6 +234,7 @@ struct Answer<'a> {
     verdict: Verdict,
     reason: Reason,
     left: Vec<words::Left>,
+    brake: Option<words::Brake>,
 }
 
 impl Answer<'_> {
@@ -201,11 +247,15 @@ impl Answer<'_> {
             "port": self.args.port,
             "to": self.args.to,
             "route": self.attempt.route.name(),
+            "unit": self.args.unit.name(),
             "verdict": self.verdict.name(),
             "reason": self.reason.name(),
             "rule": words::origin(&self.rule),
             "plan": self.plan(),
             "limits": self.left,
+            "brake": self.brake,
+            "charged_to_host": self.is_the_hosts(),
+            "messages_followed": self.source.policy().sessions == 1,
             "policy": self.source.policy().serial,
             "from": if matches!(self.source, Source::Gate(..)) { "gate" } else { "config" },
         })
@@ -214,19 +264,46 @@ impl Answer<'_> {
     fn lines(&self) -> Vec<String> {
         let to = self.args.to.map_or_else(|| "a server elsewhere".to_owned(), |to| to.to_string());
         let plan = self.plan().map(|plan| format!(" \"{plan}\"")).unwrap_or_default();
+        let (port, route) = (self.args.port, self.attempt.route.name());
+        let unit = match self.args.unit {
+            Asked::Connection => String::new(),
+            asked => format!(", one {}", asked.name()),
+        };
+        // Who may not connect never comes to send.
+        let shut = matches!(self.reason, Reason::DenyUser | Reason::DenyPlan);
+        let met_as = self.args.unit.unit().filter(|_| !shut);
         let mut lines = vec![
-            format!("{} to {to}, port {}, route {}:", self.who(), self.args.port, self.attempt.route.name()),
-            format!("  verdict  {}", words::verdict(self.verdict)),
+            format!("{} to {to}, port {port}, route {route}{unit}:", self.who()),
+            format!("  verdict  {}", words::verdict(self.verdict, met_as)),
             format!("  reason   {}", words::reason(self.reason)),
             format!("  rule     {}{plan}", words::origin(&self.rule)),
         ];
         lines.extend(self.left.iter().map(limit));
+        lines.extend(self.brake.as_ref().map(brake));
+        if self.rule.has(rule_flag::NOT_THE_HOSTS) {
+            lines.push("  host     not charged to its budget: [host] list_users names this account".to_owned());
+        }
+        lines.extend(self.unseen().map(|why| format!("  note     messages are neither counted nor limited: {why}")));
         let source = match self.source {
             Source::Gate(_, policy) => format!("the gate in force, policy generation {}", policy.serial),
             Source::Config(_) => "the configuration alone: no gate is pinned, so nothing has been counted".to_owned(),
         };
         lines.push(format!("  source   {source}"));
         lines
+    }
+
+    /// Why a message that is asked about would not be seen.
+    fn unseen(&self) -> Option<&'static str> {
+        self.args.unit.unit()?;
+        if self.source.policy().sessions == 0 {
+            Some("[smtp] messages = false")
+        } else {
+            (self.args.port == SUBMISSIONS).then_some("port 465 is TLS from the first byte")
+        }
+    }
+
+    fn is_the_hosts(&self) -> bool {
+        self.attempt.route == Route::Remote && !self.rule.has(rule_flag::NOT_THE_HOSTS)
     }
 
     fn who(&self) -> String {
@@ -246,7 +323,10 @@ impl Answer<'_> {
         }
         let plan = self.config?.plans.get(self.rule.plan as usize)?;
         let same = |limit: u32, written: Option<u32>| written.unwrap_or(UNLIMITED) == limit;
-        let unchanged = same(self.rule.hour.limit, plan.per_hour) && same(self.rule.day.limit, plan.per_day);
+        let unchanged = same(self.rule.hour.limit, plan.connections.per_hour)
+            && same(self.rule.day.limit, plan.connections.per_day)
+            && self.source.plan(self.rule.plan) == Some(plan_limits(plan))
+            && self.rule.has(rule_flag::LOCAL) == plan.local;
         unchanged.then_some(plan.name.as_str())
     }
 }
@@ -255,11 +335,30 @@ fn limit(window: &words::Left) -> String {
     let soft = window.soft_left.map(|n| format!(", then {n} deferred")).unwrap_or_default();
     let wait = match window.free_in_seconds {
         0 => String::new(),
-        s => format!(", next in {}", humantime::format_duration(Duration::from_secs(s))),
+        s => format!(", next in {}", time(s)),
+    };
+    let unit = match window.unit {
+        "connection" => String::new(),
+        unit => format!(" {unit}s"),
     };
     let (limit, left) = (window.limit.unwrap_or_default(), window.left.unwrap_or_default());
     format!(
-        "  limit    {} per {}: {} of {limit} used, {left} left{soft}{wait}",
+        "  limit    {}{unit} per {}: {} of {limit} used, {left} left{soft}{wait}",
         window.scope, window.window, window.used
     )
+}
+
+fn brake(brake: &words::Brake) -> String {
+    let words::Brake { failed, messages, max_failed_percent: max, min_failed: min, .. } = brake;
+    let share = brake.failed_percent.map(|share| format!(" ({share} %)")).unwrap_or_default();
+    let state = match (brake.tripped_seconds_ago, brake.lapses_in_seconds) {
+        (Some(ago), Some(left)) => format!("tripped {} ago, lets go in {} at the latest", time(ago), time(left)),
+        _ => format!("not tripped; trips above {max} % and not before {min} have failed"),
+    };
+    let permitted = if brake.holds { format!(", {max} % may") } else { String::new() };
+    format!("  brake    {failed} of {messages} messages of the last hour failed{share}{permitted}; {state}")
+}
+
+fn time(seconds: u64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }

@@ -73,6 +73,9 @@ struct Explain {
     /// Address it connects to; without one, some server elsewhere.
     #[arg(long, value_name = "ADDR")]
     to: Option<IpAddr>,
+    /// What it is about to make, send or name.
+    #[arg(long, value_enum, default_value_t = explain::Asked::Connection)]
+    unit: explain::Asked,
     #[command(flatten)]
     json: Json,
 }

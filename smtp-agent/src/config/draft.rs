@@ -12,6 +12,7 @@ use toml::{
 };
 
 use super::{
+    limits::{BrakeDraft, Limits, set, value},
     place::{Source, Spot},
     problem::{Problem, Problems},
     reader::{Entry, Reader, Section, describe},
@@ -24,6 +25,8 @@ use super::{
 pub(super) struct Draft {
     pub(super) mode: Option<Mode>,
     pub(super) ports: Option<Vec<u16>>,
+    pub(super) messages: Option<Spot<bool>>,
+    pub(super) sendmail: Option<Vec<PathBuf>>,
     pub(super) allow_users: Option<Vec<Spot<Name>>>,
     pub(super) allow_groups: Option<Vec<Spot<Name>>>,
     pub(super) deny_users: Option<Vec<Spot<Name>>>,
@@ -34,6 +37,8 @@ pub(super) struct Draft {
     pub(super) rules: Vec<RuleDraft>,
     pub(super) host_limits: Limits,
     pub(super) strict: Option<bool>,
+    pub(super) count_lists: Option<Spot<bool>>,
+    pub(super) list_users: Option<Spot<Vec<Spot<Name>>>>,
     pub(super) pins: Option<PathBuf>,
     pub(super) state: Option<PathBuf>,
     pub(super) run: Option<PathBuf>,
@@ -46,35 +51,25 @@ pub(super) struct Draft {
     pub(super) probe: Option<Option<Level>>,
 }
 
-#[derive(Default)]
-pub(super) struct Limits {
-    pub(super) per_hour: Option<Spot<u32>>,
-    pub(super) per_day: Option<Spot<u32>>,
-    /// A limit is written, though it may be wrong or misspelled.
-    pub(super) written: bool,
-}
-
 pub(super) struct PlanDraft {
     pub(super) name: Spot<String>,
     pub(super) limits: Limits,
     pub(super) soft_percent: Option<u32>,
     pub(super) on_soft: Option<OnSoft>,
+    pub(super) brake: BrakeDraft,
+    pub(super) local: Option<bool>,
+}
+
+impl PlanDraft {
+    fn new(name: Spot<String>) -> Self {
+        let (limits, brake) = (Limits::default(), BrakeDraft::default());
+        Self { name, limits, soft_percent: None, on_soft: None, brake, local: None }
+    }
 }
 
 pub(super) struct RuleDraft {
     pub(super) subject: Subject,
     pub(super) plan: Spot<String>,
-}
-
-/// Replaces what an earlier file set, if this one sets anything.
-fn set<T>(target: &mut Option<T>, value: Option<T>) {
-    if value.is_some() {
-        *target = value;
-    }
-}
-
-fn value<T>(spot: Option<Spot<T>>) -> Option<T> {
-    spot.map(|spot| spot.value)
 }
 
 /// Reads a file into `draft`. False when its syntax is broken, so that parts of it may be missing.
@@ -93,6 +88,8 @@ impl Draft {
         set(&mut self.mode, value(mode));
         if let Some(smtp) = reader.open(&root, "smtp") {
             set(&mut self.ports, reader.ports(smtp.get("ports")));
+            set(&mut self.messages, reader.boolean(smtp.get("messages")));
+            set(&mut self.sendmail, reader.programs(smtp.get("sendmail")));
         }
         if let Some(allow) = reader.open(&root, "allow") {
             set(&mut self.allow_users, reader.names(allow.get("users")));
@@ -109,7 +106,11 @@ impl Draft {
         }
         if let Some(host) = reader.open(&root, "host") {
             self.host_limits.read(reader, &host);
-            set(&mut self.strict, reader.boolean(host.get("strict")));
+            set(&mut self.strict, value(reader.boolean(host.get("strict"))));
+            set(&mut self.count_lists, reader.boolean(host.get("count_lists")));
+            let lists = host.get("list_users");
+            let at = lists.as_ref().map(|entry| reader.place(entry.name.clone()));
+            set(&mut self.list_users, reader.names(lists).zip(at).map(|(names, at)| Spot::new(names, at)));
         }
         self.read_system(reader, &root);
         if let Some(entry) = root.get("plan") {
@@ -174,8 +175,7 @@ impl Draft {
             }
             let section = reader.section("plan", &format!("in [plan.{shown}]"), table);
             let number = *self.plan_numbers.entry(name.to_owned()).or_insert_with(|| {
-                let name = Spot::new(name.to_owned(), at);
-                self.plans.push(PlanDraft { name, limits: Limits::default(), soft_percent: None, on_soft: None });
+                self.plans.push(PlanDraft::new(Spot::new(name.to_owned(), at)));
                 self.plans.len() - 1
             });
             let plan = &mut self.plans[number];
@@ -188,6 +188,8 @@ impl Draft {
                 reader.report(Problem::error(message).at(at.clone()).hint("write \"defer\""));
             }
             set(&mut plan.on_soft, value(on_soft));
+            plan.brake.read(reader, &section);
+            set(&mut plan.local, value(reader.boolean(section.get("local"))));
         }
     }
 
@@ -208,15 +210,6 @@ impl Draft {
                 other => reader.wrong(node, format!("a rule must be a table, not {}", describe(other)), None),
             }
         }
-    }
-}
-
-impl Limits {
-    fn read(&mut self, reader: &mut Reader<'_>, section: &Section<'_>) {
-        let (hour, day) = (section.get("per_hour"), section.get("per_day"));
-        self.written |= hour.is_some() || day.is_some() || section.has_unknown;
-        set(&mut self.per_hour, reader.limit(hour));
-        set(&mut self.per_day, reader.limit(day));
     }
 }
 

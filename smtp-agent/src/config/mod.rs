@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod draft;
+mod limits;
 mod load;
 mod nearest;
 mod place;
@@ -27,8 +28,8 @@ use std::{path::Path, sync::Arc, thread};
 pub use place::{Place, Source, Spot};
 pub use problem::{Problem, Problems, Severity};
 pub use schema::{
-    Allow, CgroupChoice, Config, Events, Host, Level, Log, LogFormat, Metrics, Mode, Name, OnSoft, Paths, Plan,
-    PlanRef, RuleEntry, SECTIONS, Subject,
+    Allow, Brake, CgroupChoice, Config, Events, Host, Level, Log, LogFormat, Metrics, Mode, Name, OnSoft, Paths, Plan,
+    PlanRef, Quota, RuleEntry, SECTIONS, Subject,
 };
 
 /// Where the configuration is looked for unless `--config` says otherwise.

@@ -122,15 +122,15 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn wrong_type(&mut self, entry: &Entry<'_>, wanted: &str, hint: Option<String>) {
+    pub(super) fn wrong_type(&mut self, entry: &Entry<'_>, wanted: &str, hint: Option<String>) {
         let what = describe(entry.value.get_ref());
         self.wrong(entry.value, format!("`{}` must be {wanted}, not {what}", entry.key), hint);
     }
 
-    pub(super) fn boolean(&mut self, entry: Option<Entry<'_>>) -> Option<bool> {
+    pub(super) fn boolean(&mut self, entry: Option<Entry<'_>>) -> Option<Spot<bool>> {
         let entry = entry?;
         match entry.value.get_ref() {
-            DeValue::Boolean(value) => Some(*value),
+            DeValue::Boolean(value) => Some(self.spot(*value, entry.value)),
             other => {
                 let meant = match other {
                     DeValue::String(text) => match text.to_lowercase().as_str() {
@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
         self.number_in(entry.key, node, range, &|_| None)
     }
 
-    /// `per_hour` or `per_day`: the slips here have to do with "no limit".
+    /// `per_hour`, `messages_per_day` and so on: the slips here have to do with "no limit".
     pub(super) fn limit(&mut self, entry: Option<Entry<'_>>) -> Option<Spot<u32>> {
         let entry = entry?;
         let node = entry.value;

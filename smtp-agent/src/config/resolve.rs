@@ -1,16 +1,19 @@
 //! From what is written to what applies: defaults, plans by number, and whether it all goes together.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 use super::{
-    draft::{Draft, Limits, PlanDraft, RuleDraft, read_file},
+    draft::{Draft, PlanDraft, RuleDraft, read_file},
     nearest::nearest,
     place::{Place, Source, Spot},
     problem::{Problem, Problems},
     render::quoted,
     schema::{
-        Allow, BUILT_IN_NAMES, CgroupChoice, Config, DEFAULT_PORTS, DEFAULT_SOFT_PERCENT, Events, Host, Log, Metrics,
-        Mode, Name, OnSoft, Paths, Plan, PlanRef, RuleEntry, STANDARD, Subject,
+        Allow, BUILT_IN_NAMES, CgroupChoice, Config, DEFAULT_PORTS, DEFAULT_SENDMAIL, DEFAULT_SOFT_PERCENT, Events,
+        Host, Log, Metrics, Mode, Name, OnSoft, Paths, Plan, PlanRef, RuleEntry, STANDARD, Subject,
     },
 };
 
@@ -19,6 +22,7 @@ use super::{
 ///
 /// The result counts only if `problems` has no errors.
 pub(super) fn resolve(draft: Draft, complete: bool, problems: &mut Problems) -> Config {
+    check_that_messages_are_followed(&draft, problems);
     let mut plans = Plans::new(draft.plans, complete, problems);
     let default_plan = match &draft.default_plan {
         Some(name) => plans.find(name, problems),
@@ -28,12 +32,14 @@ pub(super) fn resolve(draft: Draft, complete: bool, problems: &mut Problems) -> 
     let (allow, deny) =
         names(draft.allow_users, draft.allow_groups.unwrap_or_default(), draft.deny_users, &draft.rules, problems);
     let rules = rules(draft.rules, &allow, &deny, &mut plans, problems);
-    check_limits(&draft.host_limits, problems);
-    let value = |limit: Option<Spot<u32>>| limit.map(|limit| limit.value);
+    draft.host_limits.check(false, problems);
+    let (count_lists, list_users) = lists(draft.count_lists, draft.list_users, problems);
     let (paths, metrics, events, log) = (Paths::default(), Metrics::default(), Events::default(), Log::default());
     Config {
         mode: draft.mode.unwrap_or(Mode::Enforce),
         ports: draft.ports.unwrap_or_else(|| DEFAULT_PORTS.to_vec()),
+        messages: draft.messages.is_none_or(|spot| spot.value),
+        sendmail: draft.sendmail.unwrap_or_else(|| DEFAULT_SENDMAIL.map(PathBuf::from).to_vec()),
         allow,
         deny,
         default_plan,
@@ -41,9 +47,12 @@ pub(super) fn resolve(draft: Draft, complete: bool, problems: &mut Problems) -> 
         plans: plans.list,
         rules,
         host: Host {
-            per_hour: value(draft.host_limits.per_hour),
-            per_day: value(draft.host_limits.per_day),
+            connections: draft.host_limits.connections(),
+            messages: draft.host_limits.messages(),
+            recipients: draft.host_limits.recipients(),
             strict: draft.strict.unwrap_or(false),
+            count_lists,
+            list_users,
         },
         paths: Paths {
             pins: draft.pins.unwrap_or(paths.pins),
@@ -64,22 +73,31 @@ pub(super) fn resolve(draft: Draft, complete: bool, problems: &mut Problems) -> 
     }
 }
 
-/// Limits that say something else than they seem to.
-fn check_limits(limits: &Limits, problems: &mut Problems) {
-    let pair = [("per_hour", &limits.per_hour), ("per_day", &limits.per_day)];
-    for (key, limit) in pair {
-        if let Some(Spot { value: 0, at }) = limit {
-            let problem = Problem::warning(format!("`{key} = 0` refuses every connection"));
-            problems.push(problem.at(at.clone()).hint("for no limit leave the key out"));
+/// A limit of messages that nobody would count must not seem to hold.
+fn check_that_messages_are_followed(draft: &Draft, problems: &mut Problems) {
+    let Some(Spot { value: false, at: switch }) = &draft.messages else { return };
+    let of_plans = draft.plans.iter().flat_map(|plan| plan.limits.of_messages().chain(plan.brake.of_messages()));
+    for (key, at) in of_plans.chain(draft.host_limits.of_messages()) {
+        let switch = switch.seen_from(at);
+        let message = format!("`{key}` cannot hold: `messages` in [smtp] is false {switch}, so none are counted");
+        problems.push(Problem::error(message).at(at.clone()).hint("remove one of the two"));
+    }
+}
+
+/// Whether list managers are charged to the host's budget, and who they are.
+fn lists(count: Option<Spot<bool>>, users: Option<Spot<Names>>, problems: &mut Problems) -> (bool, Names) {
+    let counts = count.as_ref().is_none_or(|spot| spot.value);
+    if let Some(Spot { value: names, at }) = &users {
+        warn_of_repetition("host.list_users", names, problems);
+        if counts {
+            let problem = Problem::warning("`list_users` does nothing as long as `count_lists` is true");
+            problems.push(problem.at(at.clone()).hint("add count_lists = false, or remove it"));
+        } else if names.is_empty() {
+            let problem = Problem::warning("`list_users` is empty, so `count_lists = false` does nothing");
+            problems.push(problem.at(at.clone()).hint("name the users whose mails are not to be counted"));
         }
     }
-    if let (Some(hour), Some(day)) = (&limits.per_hour, &limits.per_day)
-        && hour.value > day.value
-        && day.value > 0
-    {
-        let message = format!("`per_hour` is never reached: `per_day` is {}", day.value);
-        problems.push(Problem::warning(message).at(hour.at.clone()));
-    }
+    (counts, users.or_else(|| built_in_names(problems).list_users).map(|spot| spot.value).unwrap_or_default())
 }
 
 /// The plans by number, and their numbers by name.
@@ -93,19 +111,24 @@ impl Plans {
     fn new(drafts: Vec<PlanDraft>, complete: bool, problems: &mut Problems) -> Self {
         let mut plans = Self { list: Vec::new(), numbers: HashMap::new(), complete };
         for draft in drafts {
-            check_limits(&draft.limits, problems);
-            let Limits { per_hour, per_day, written } = draft.limits;
-            if !written && complete {
+            let PlanDraft { limits, brake, .. } = &draft;
+            let local = draft.local.unwrap_or(false);
+            limits.check(local, problems);
+            brake.check(complete, problems);
+            if !limits.written && !brake.written && complete {
                 let message = format!("plan `{}` has no limit", quoted(&draft.name.value));
-                let hint = "add per_hour or per_day; for no limits use the built-in plan \"allow\"";
-                problems.push(Problem::warning(message).at(draft.name.at).hint(hint));
+                let hint = "add per_hour, messages_per_hour or another; for no limits use the built-in plan \"allow\"";
+                problems.push(Problem::warning(message).at(draft.name.at.clone()).hint(hint));
             }
             plans.add(Plan {
-                name: draft.name.value,
-                per_hour: per_hour.map(|limit| limit.value),
-                per_day: per_day.map(|limit| limit.value),
+                connections: limits.connections(),
+                messages: limits.messages(),
+                recipients: limits.recipients(),
                 soft_percent: draft.soft_percent.unwrap_or(DEFAULT_SOFT_PERCENT),
                 on_soft: draft.on_soft.unwrap_or(OnSoft::Defer),
+                brake: brake.brake(),
+                local,
+                name: draft.name.value,
             });
         }
         plans
@@ -158,6 +181,12 @@ impl Plans {
 
 type Names = Vec<Spot<Name>>;
 
+fn built_in_names(problems: &mut Problems) -> Draft {
+    let mut built_in = Draft::default();
+    read_file(&Source::new("built-in defaults", BUILT_IN_NAMES, usize::MAX), &mut built_in, problems);
+    built_in
+}
+
 /// Who is exempt and who is denied. A built-in name gives way to what a file says about the same name.
 fn names(
     allow_users: Option<Names>,
@@ -166,8 +195,7 @@ fn names(
     rules: &[RuleDraft],
     problems: &mut Problems,
 ) -> (Allow, Names) {
-    let mut built_in = Draft::default();
-    read_file(&Source::new("built-in defaults", BUILT_IN_NAMES, usize::MAX), &mut built_in, problems);
+    let built_in = built_in_names(problems);
     let written = |names: &Option<Names>| names.iter().flatten().map(|name| name.value.clone()).collect::<Vec<_>>();
     let in_rules = rules.iter().filter_map(|rule| match &rule.subject {
         Subject::User(name) => Some(name.value.clone()),

@@ -1,6 +1,6 @@
 //! What a valid configuration is, and its defaults.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use smtp_common::rule::OnSoft;
 
@@ -27,13 +27,42 @@ pub const SECTIONS: [(&str, &[&str]); 14] = [
             "log",
         ],
     ),
-    ("smtp", &["ports"]),
+    ("smtp", &["ports", "messages", "sendmail"]),
     ("allow", &["users", "groups"]),
     ("deny", &["users"]),
     ("default", &["plan"]),
-    ("plan", &["per_hour", "per_day", "soft_percent", "on_soft"]),
+    (
+        "plan",
+        &[
+            "per_hour",
+            "per_day",
+            "soft_percent",
+            "on_soft",
+            "messages_per_hour",
+            "messages_per_day",
+            "recipients_per_hour",
+            "recipients_per_day",
+            "max_failed_percent",
+            "min_failed",
+            "release_after",
+            "local",
+        ],
+    ),
     ("containers", &["plan"]),
-    ("host", &["per_hour", "per_day", "strict"]),
+    (
+        "host",
+        &[
+            "per_hour",
+            "per_day",
+            "messages_per_hour",
+            "messages_per_day",
+            "recipients_per_hour",
+            "recipients_per_day",
+            "strict",
+            "count_lists",
+            "list_users",
+        ],
+    ),
     ("rule", &["user", "group", "cgroup", "plan"]),
     ("paths", &["pins", "state", "run"]),
     ("kernel", &["cgroup"]),
@@ -51,15 +80,25 @@ pub(super) const MAX_LIMIT: u32 = 1_000_000_000;
 pub(super) const MAX_PORTS: usize = 32;
 pub(super) const DEFAULT_PORTS: [u16; 3] = [25, 465, 587];
 pub(super) const DEFAULT_SOFT_PERCENT: u32 = 125;
+pub(super) const DEFAULT_MIN_FAILED: u32 = 5;
 pub(super) const STANDARD: &str = "standard";
+/// How many programs may be named in `sendmail`.
+pub(super) const MAX_PROGRAMS: usize = 32;
+/// Where distributions put the program that every MTA brings under the same name, and exim under its own.
+pub(super) const DEFAULT_SENDMAIL: [&str; 5] =
+    ["/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/sendmail", "/usr/sbin/exim", "/usr/sbin/exim4"];
+pub(super) const LONGEST_RELEASE: Duration = Duration::from_secs(30 * 86_400);
 
-/// The names that stand in `allow.users` and `deny.users` where a file does not set them. As a text of
+/// The names that stand in `allow.users`, `deny.users` and `host.list_users` where a file does not set them. As a text of
 /// its own, so that diagnostics about such a name have a place to point to.
 pub(super) const BUILT_IN_NAMES: &str = r#"[allow]
 users = ["root", "exim", "Debian-exim", "mailnull", "mailman", "list", "postfix"]
 
 [deny]
 users = ["nobody"]
+
+[host]
+list_users = ["mailman", "list"]
 "#;
 
 /// A configuration without errors.
@@ -68,6 +107,10 @@ pub struct Config {
     pub mode: Mode,
     /// As written: 1 to 32 ports, none twice, none 0.
     pub ports: Vec<u16>,
+    /// Sessions and messages are followed.
+    pub messages: bool,
+    /// Programs whose executions are submissions to the local MTA. They need not exist.
+    pub sendmail: Vec<PathBuf>,
     pub allow: Allow,
     /// Users refused everywhere.
     pub deny: Vec<Spot<Name>>,
@@ -146,16 +189,37 @@ pub enum PlanRef {
     Plan(usize),
 }
 
+/// How much of one unit may pass; `None`: any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    pub per_hour: Option<u32>,
+    pub per_day: Option<u32>,
+}
+
+/// When too many of an account's messages fail, it sends no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brake {
+    /// The highest share of failed messages in an hour that is permitted.
+    pub max_failed_percent: u32,
+    /// How many must have failed before the share says anything.
+    pub min_failed: u32,
+    /// `None`: only once the share has fallen.
+    pub release_after: Option<Duration>,
+}
+
 /// `[plan.NAME]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub name: String,
-    /// `None`: no limit.
-    pub per_hour: Option<u32>,
-    pub per_day: Option<u32>,
+    pub connections: Quota,
+    pub messages: Quota,
+    pub recipients: Quota,
     /// Above the limit and up to this share of it attempts are put off, beyond they are refused.
     pub soft_percent: u32,
     pub on_soft: OnSoft,
+    pub brake: Option<Brake>,
+    /// Submissions to the local MTA are limited too.
+    pub local: bool,
 }
 
 impl Plan {
@@ -163,10 +227,13 @@ impl Plan {
     pub(super) fn standard() -> Self {
         Self {
             name: STANDARD.to_owned(),
-            per_hour: Some(100),
-            per_day: Some(1000),
+            connections: Quota { per_hour: Some(100), per_day: Some(1000) },
+            messages: Quota::default(),
+            recipients: Quota::default(),
             soft_percent: DEFAULT_SOFT_PERCENT,
             on_soft: OnSoft::Defer,
+            brake: None,
+            local: false,
         }
     }
 }
@@ -185,12 +252,17 @@ pub enum Subject {
 }
 
 /// `[host]`: the budget of the whole machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    pub per_hour: Option<u32>,
-    pub per_day: Option<u32>,
+    pub connections: Quota,
+    pub messages: Quota,
+    pub recipients: Quota,
     /// Exempt accounts are refused too when the budget is spent.
     pub strict: bool,
+    /// What list managers send is charged to the budget.
+    pub count_lists: bool,
+    /// The list managers.
+    pub list_users: Vec<Spot<Name>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

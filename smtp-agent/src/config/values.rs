@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr},
     path::{Component, Path, PathBuf},
+    time::Duration,
 };
 
 use toml::{Spanned, de::DeValue};
@@ -11,9 +12,10 @@ use toml::{Spanned, de::DeValue};
 use super::{
     nearest::nearest,
     place::Spot,
+    problem::Problem,
     reader::{Entry, Reader, describe},
     render::quoted,
-    schema::{CgroupChoice, MAX_PORTS, Name},
+    schema::{CgroupChoice, LONGEST_RELEASE, MAX_PORTS, MAX_PROGRAMS, Name},
 };
 
 /// Longest path that leaves room for "/control.sock" in a `sockaddr_un` (108 bytes with the final NUL).
@@ -22,6 +24,9 @@ const LONGEST_RUN: usize = 107 - "/control.sock".len();
 const LONGEST_NAME: usize = 256;
 /// Longer paths are refused by the kernel (`PATH_MAX`).
 const LONGEST_PATH: usize = 4095;
+
+/// How to have a brake that only the share releases.
+const NO_RELEASE: &str = "leave the key out: the brake then holds until the share has fallen";
 
 type Advice = (String, Option<String>);
 
@@ -94,6 +99,82 @@ impl Reader<'_> {
         });
         let Some((why, hint)) = fault else { return Some(text.into()) };
         self.wrong(entry.value, format!("`{}` is not a usable path: {why}", entry.key), hint);
+        None
+    }
+
+    /// A list of programs by their paths, which need not exist.
+    pub(super) fn programs(&mut self, entry: Option<Entry<'_>>) -> Option<Vec<PathBuf>> {
+        let entry = entry?;
+        let key = entry.key;
+        if let DeValue::Boolean(false) = entry.value.get_ref() {
+            self.wrong_type(&entry, "a list of paths", Some(format!("for none write {key} = []")));
+            return None;
+        }
+        let list: Vec<_> = self.list(&entry, "paths")?.collect();
+        if let Some(surplus) = list.get(MAX_PROGRAMS) {
+            self.wrong(surplus, format!("`{key}` takes up to {MAX_PROGRAMS} paths, not {}", list.len()), None);
+        }
+        let mut programs = Vec::new();
+        for node in list {
+            let DeValue::String(text) = node.get_ref() else {
+                self.wrong(node, format!("`{key}` takes paths in quotes, not {}", describe(node.get_ref())), None);
+                continue;
+            };
+            let path = PathBuf::from(text.as_ref());
+            if let Some((why, hint)) = path_fault(text) {
+                // What is right for a directory is not for a program.
+                let hint = if path.has_root() { None } else { hint };
+                self.wrong(node, format!("`{key}` takes paths of programs: {why}"), hint);
+            } else if programs.contains(&path) {
+                let place = self.place(node.span());
+                let problem = Problem::warning(format!("`{}` is in {key} twice", quoted(text)));
+                self.report(problem.at(place).hint("remove one"));
+            } else {
+                programs.push(path);
+            }
+        }
+        Some(programs)
+    }
+
+    /// A length of time in whole seconds, as "30m" or "1h 30m".
+    pub(super) fn duration(&mut self, entry: Option<Entry<'_>>) -> Option<Spot<Duration>> {
+        let entry = entry?;
+        let key = entry.key;
+        let DeValue::String(text) = entry.value.get_ref() else {
+            let hint = match entry.value.get_ref() {
+                DeValue::Integer(number) => {
+                    Some(format!("write \"{number}s\" for seconds or \"{number}m\" for minutes"))
+                }
+                DeValue::Boolean(false) => Some(NO_RELEASE.to_owned()),
+                _ => None,
+            };
+            self.wrong_type(&entry, "a length of time in quotes, as in \"30m\"", hint);
+            return None;
+        };
+        let shown = quoted(text);
+        let (message, hint) = match humantime::parse_duration(text) {
+            Ok(time) if time.subsec_nanos() != 0 => {
+                (format!("`{key}` must be in whole seconds, not \"{shown}\""), None)
+            }
+            Ok(time) if (Duration::from_secs(1)..=LONGEST_RELEASE).contains(&time) => {
+                return Some(self.spot(time, entry.value));
+            }
+            Ok(time) => {
+                let hint = match time.is_zero() {
+                    true => Some(NO_RELEASE),
+                    false => text.contains('M').then_some("`M` is a month; write `m` for minutes"),
+                };
+                (format!("`{key}` must be from \"1s\" to \"30d\", not \"{shown}\""), hint)
+            }
+            Err(_) => {
+                let never = ["never", "none", "off", "no", "", "unlimited"].contains(&text.to_lowercase().as_str());
+                (
+                    format!("`{key}` must be a length of time such as \"30m\" or \"2h\", not \"{shown}\""),
+                    never.then_some(NO_RELEASE),
+                )
+            }
+        };
+        self.wrong(entry.value, message, hint.map(str::to_owned));
         None
     }
 

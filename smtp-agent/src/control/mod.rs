@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use server::bind;
 
-use crate::{daemon::shared::Shared, stream::story::Story};
+use crate::{daemon::shared::Shared, stream::Line};
 
 /// Name of the socket in `[paths] run`.
 pub const SOCKET: &str = "control.sock";
@@ -44,8 +44,8 @@ pub enum Answer {
 }
 
 /// Hands an event to every listener.
-pub fn publish(shared: &Shared, story: &Story) {
-    match serde_json::to_string(story) {
+pub fn publish(shared: &Shared, line: &Line) {
+    match serde_json::to_string(line) {
         // An error means that nobody listens any more.
         Ok(line) => drop(shared.events.send(Arc::from(line))),
         Err(e) => tracing::error!("an event cannot be written as JSON: {e}"),

@@ -7,7 +7,10 @@ use crate::{
     accounts::database::Database,
     config::{self, Config, Problems},
     exit::{Failure, Result},
-    kernel::gate,
+    kernel::{
+        cgroup::Hierarchy,
+        gate::{Gate, follows, stands, traces},
+    },
     policy::{self, Compiled},
 };
 
@@ -49,8 +52,9 @@ pub fn compile_for_kernel(config: &Config) -> Result<Compiled> {
 /// Loads and installs. On an error the old policy stays in force, the metric says so and so does the answer.
 pub async fn reload(shared: &Shared, cause: Cause) -> Result<u64> {
     let mut current = shared.config.lock().await;
+    let mut gate = shared.gate.lock().await;
     // The name service may go over the network; the other tasks go on meanwhile.
-    let outcome = tokio::task::block_in_place(|| try_reload(shared, &mut current, cause));
+    let outcome = tokio::task::block_in_place(|| try_reload(shared, &mut current, &mut gate, cause));
     if let Err(e) = &outcome {
         shared.status.reload_success.store(false, Ordering::Relaxed);
         tracing::error!(policy = "kept", "the policy was not reloaded, the one before stays in force: {e}");
@@ -58,8 +62,13 @@ pub async fn reload(shared: &Shared, cause: Cause) -> Result<u64> {
     outcome
 }
 
-fn try_reload(shared: &Shared, current: &mut Config, cause: Cause) -> Result<u64> {
-    if !gate::stands(&shared.pins) {
+fn try_reload(
+    shared: &Shared,
+    current: &mut Config,
+    (gate, hierarchy): &mut (Gate, Hierarchy),
+    cause: Cause,
+) -> Result<u64> {
+    if !stands(&shared.pins) {
         return Err(Failure::unavailable("the gate was detached: start smtp-agent again to put it back in force"));
     }
     let config = match cause {
@@ -76,7 +85,21 @@ fn try_reload(shared: &Shared, current: &mut Config, cause: Cause) -> Result<u64
     log_warnings(&compiled.warnings);
     log_absent(&compiled);
     shared.naming.forget_users();
+    let messages = compiled.policy.sessions != 0;
+    if messages && !follows(&shared.pins) {
+        // Before a connect() is told to begin a session.
+        gate.attach(hierarchy, true)?;
+        tracing::info!("sessions are followed from now on");
+    }
+    let traces = !compiled.sendmail.is_empty();
+    if traces != self::traces(&shared.pins) {
+        let mut maps = shared.maps_mut();
+        if traces { gate.attach_tracers(&mut maps)? } else { gate.detach_tracers(&mut maps)? }
+    }
     let serial = shared.maps_mut().install(&compiled)?;
+    if !messages && !gate.detach_followers()?.is_empty() {
+        tracing::info!("sessions are not followed any more");
+    }
     shared.status.reloaded(compiled.absent.warnings(), config.metrics.max_users);
     tracing::info!(
         generation = serial,

@@ -29,6 +29,7 @@ use crate::{
     exit::{Failure, Result},
     kernel::{
         addresses,
+        binaries::binaries,
         cgroup::{Hierarchy, private_mount},
         gate::{Attached, Gate},
         host::Host,
@@ -94,16 +95,20 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
 
     let max_users = config.metrics.max_users;
     let probe_log = config.log.probe.is_some();
-    let naming = Naming::new(Some(hierarchy));
-    let shared = Arc::new(Shared::new(config_path.to_owned(), pins, naming, config, maps));
+    let logger = probe_log.then(|| gate.logger()).transpose()?;
+    let naming = Naming::new(Some(hierarchy.clone()));
+    let shared = Arc::new(Shared::new(config_path.to_owned(), (gate, hierarchy), naming, config, maps));
     shared.status.reloaded(compiled.absent.warnings(), max_users);
     shared.status.ready.store(true, Ordering::Relaxed);
 
     let mut tasks = JoinSet::new();
     let events = Events::open(&shared.pins)?;
     tasks.spawn(named("events", watch::events(shared.clone(), events)));
+    let sessions = Events::open(&shared.pins)?;
+    tasks.spawn(named("sessions", watch::sessions(shared.clone(), sessions)));
     tasks.spawn(named("addresses", watch::addresses(shared.clone(), watch)));
     tasks.spawn(endless("names", watch::names(shared.clone(), names_seen)));
+    tasks.spawn(named("programs", watch::programs(shared.clone())));
     tasks.spawn(endless("gate", watch::gate(shared.clone())));
     tasks.spawn(endless("control", control::server::serve(shared.clone(), socket)));
     if let Some(listener) = listener {
@@ -116,8 +121,8 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
             serve.await.map_err(|e| Failure::from_io(&e, "the metrics server ended"))
         }));
     }
-    if probe_log {
-        tasks.spawn(named("probe log", probe_messages(gate.logger()?)));
+    if let Some(logger) = logger {
+        tasks.spawn(named("probe log", probe_messages(logger)));
     }
 
     notify(&[NotifyState::Ready, NotifyState::Status("the gate is in force")]);
@@ -140,15 +145,27 @@ async fn arm(
     let local = watch.current().await?;
     let mut maps = gate.maps()?;
     maps.make_overflow_windows()?;
+    maps.make_overflow_tallies()?;
     watch::tell_left_out(maps.set_local(&local)?);
     maps.install(compiled)?;
+    maps.set_sendmail(&binaries(&compiled.sendmail))?;
     maps.sign()?;
-    for (program, how) in gate.attach(hierarchy)? {
+    let messages = compiled.policy.sessions != 0;
+    if !messages {
+        // Those of an agent before this one, whose policy said otherwise.
+        gate.detach_followers()?;
+    }
+    for (program, how) in gate.attach(hierarchy, messages)? {
         match how {
             Attached::Newly => tracing::info!(program, "attached"),
             Attached::Replaced => tracing::info!(program, "took over from the agent before"),
             Attached::Moved => tracing::warn!(program, "moved to another cgroup"),
         }
+    }
+    if compiled.sendmail.is_empty() {
+        gate.detach_tracers(&mut maps)?;
+    } else {
+        gate.attach_tracers(&mut maps)?;
     }
     tracing::debug!(pins = %pins.dir().display(), addresses = local.len(), "armed");
     Ok((maps, watch))

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, broadcast};
 use crate::{
     accounts::naming::Naming,
     config::Config,
-    kernel::{maps::Maps, pins::Pins},
+    kernel::{cgroup::Hierarchy, gate::Gate, maps::Maps, pins::Pins},
 };
 
 /// Events a slow listener may lag behind before it loses some.
@@ -29,6 +29,8 @@ pub struct Shared {
     pub events: broadcast::Sender<Arc<str>>,
     /// The configuration in force. Held over a whole reload, so that two never mix.
     pub config: Mutex<Config>,
+    /// The loaded programs, and where they hang: those that follow sessions come and go with the policy.
+    pub gate: Mutex<(Gate, Hierarchy)>,
     maps: RwLock<Maps>,
 }
 
@@ -56,14 +58,15 @@ impl Status {
 }
 
 impl Shared {
-    pub fn new(config_path: PathBuf, pins: Pins, naming: Naming, config: Config, maps: Maps) -> Self {
+    pub fn new(config_path: PathBuf, gate: (Gate, Hierarchy), naming: Naming, config: Config, maps: Maps) -> Self {
         Self {
             config_path,
-            pins,
+            pins: gate.0.pins().clone(),
             naming,
             status: Status::default(),
             events: broadcast::channel(LISTENER_BACKLOG).0,
             config: Mutex::new(config),
+            gate: Mutex::new(gate),
             maps: RwLock::new(maps),
         }
     }

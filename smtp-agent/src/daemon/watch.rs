@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use smtp_common::event::ConnectEvent;
+use smtp_common::{
+    counter::Verdict,
+    event::ConnectEvent,
+    session::{SessionEvent, what},
+};
 
 use super::{
     reload::{Cause, reload},
@@ -17,8 +21,13 @@ use super::{
 use crate::{
     control,
     exit::Result,
-    kernel::{addresses, gate, ring::Events, sys::boot_nanos},
-    stream::{process::Process, story::Story},
+    kernel::{addresses, binaries::binaries, destroy::destroy, gate, ring::Events, sys::boot_nanos},
+    stream::{
+        Line,
+        process::Process,
+        session::{End, Stop},
+        story::Story,
+    },
 };
 
 /// Files that say which uid a name is. Programs replace them by renaming, which a watch on the file misses and
@@ -60,6 +69,20 @@ impl NamesSeen {
     }
 }
 
+/// Keeps the set of sendmail-compatible programs that of the files at their paths: an upgrade puts others there.
+pub async fn programs(shared: Arc<Shared>) -> Result<()> {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut known = None;
+    loop {
+        tick.tick().await;
+        let found = binaries(&shared.config.lock().await.sendmail);
+        if known.as_ref() != Some(&found) {
+            shared.maps_mut().set_sendmail(&found)?;
+            known = Some(found);
+        }
+    }
+}
+
 /// Keeps the set of local addresses that of the host.
 pub async fn addresses(shared: Arc<Shared>, mut watch: addresses::Watch) -> Result<()> {
     loop {
@@ -97,7 +120,7 @@ pub async fn gate(shared: Arc<Shared>) {
 }
 
 /// Reads the ring and passes each event on to whoever listens.
-pub async fn events(shared: Arc<Shared>, mut events: Events) -> Result<()> {
+pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>) -> Result<()> {
     loop {
         let mut batch = Vec::new();
         let read = events.read(|event| batch.push(event)).await;
@@ -119,7 +142,45 @@ pub async fn events(shared: Arc<Shared>, mut events: Events) -> Result<()> {
             let account = shared.naming.label(event.account, &shared.maps());
             let cgroup = shared.naming.cgroup_path(event.cgroup);
             let story = Story::tell(&event, account, process, cgroup, boot_nanos(), SystemTime::now());
-            control::publish(&shared, &story);
+            control::publish(&shared, &Line::Connect(story));
+        }
+    }
+}
+
+/// Reads the ring of sessions: ends connections that may not go on, and tells whoever listens.
+pub async fn sessions(shared: Arc<Shared>, mut events: Events<SessionEvent>) -> Result<()> {
+    loop {
+        let mut batch = Vec::new();
+        let read = events.read(|event| batch.push(event)).await;
+        read.map_err(|e| crate::exit::Failure::from_io(&e, "the events of sessions cannot be read"))?;
+        shared.status.events.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        for event in batch {
+            let ended = event.what == what::STOP && event.verdict == Verdict::Refused as u8 && end(&event);
+            if shared.events.receiver_count() == 0 {
+                continue;
+            }
+            let account = shared.naming.label(event.account, &shared.maps());
+            let (boot_now, now) = (boot_nanos(), SystemTime::now());
+            let line = if event.what == what::STOP {
+                let process = Process::read(event.tgid, event.since);
+                Line::Stop(Stop::tell(&event, account, process, ended, boot_now, now))
+            } else {
+                Line::Session(End::tell(&event, account, boot_now, now))
+            };
+            control::publish(&shared, &line);
+        }
+    }
+}
+
+/// Ends the connection of a session that was stopped. Should that fail, the gate goes on holding back what is sent.
+fn end(event: &SessionEvent) -> bool {
+    match tokio::task::block_in_place(|| destroy(event)) {
+        Ok(()) => true,
+        // It has ended by itself.
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => true,
+        Err(e) => {
+            tracing::warn!(tgid = event.tgid, "a connection cannot be ended, only held: {e}");
+            false
         }
     }
 }

@@ -36,6 +36,21 @@ pub struct Offsets {
     pub net_user_ns: u32,
     pub user_ns_level: u32,
     pub user_ns_owner: u32,
+    pub net_cookie: u32,
+    pub sock_err: u32,
+    pub sock_ops_sk: u32,
+    pub skb_sk: u32,
+    pub bprm_file: u32,
+    pub file_inode: u32,
+    pub inode_ino: u32,
+    pub inode_sb: u32,
+    pub sb_dev: u32,
+    pub task_tgid: u32,
+    pub task_cred: u32,
+    pub cred_euid: u32,
+    pub task_start: u32,
+    pub task_nsproxy: u32,
+    pub nsproxy_net: u32,
 }
 
 impl Offsets {
@@ -57,6 +72,21 @@ impl Offsets {
             net_user_ns: btf.offset("net", "user_ns")?,
             user_ns_level: btf.offset("user_namespace", "level")?,
             user_ns_owner: btf.offset("user_namespace", "owner")?,
+            net_cookie: btf.offset("net", "net_cookie")?,
+            sock_err: btf.offset("sock", "sk_err")?,
+            sock_ops_sk: btf.offset("bpf_sock_ops_kern", "sk")?,
+            skb_sk: btf.offset("sk_buff", "sk")?,
+            bprm_file: btf.offset("linux_binprm", "file")?,
+            file_inode: btf.offset("file", "f_inode")?,
+            inode_ino: btf.offset("inode", "i_ino")?,
+            inode_sb: btf.offset("inode", "i_sb")?,
+            sb_dev: btf.offset("super_block", "s_dev")?,
+            task_tgid: btf.offset("task_struct", "tgid")?,
+            task_cred: btf.offset("task_struct", "cred")?,
+            cred_euid: btf.offset("cred", "euid")?,
+            task_start: btf.offset("task_struct", "start_boottime")?,
+            task_nsproxy: btf.offset("task_struct", "nsproxy")?,
+            nsproxy_net: btf.offset("nsproxy", "net_ns")?,
         })
     }
 }

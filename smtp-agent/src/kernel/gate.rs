@@ -12,10 +12,11 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
-    programs::{CgroupAttachMode, CgroupSockAddr, ProgramError, links::FdLink},
+    Btf, Ebpf, EbpfError, EbpfLoader,
+    programs::{Program, ProgramError, ProgramFd},
 };
 use aya_log::EbpfLogger;
+use aya_obj::generated::bpf_attach_type;
 use smtp_common::names::{global, map, program};
 
 use super::{
@@ -26,6 +27,7 @@ use super::{
     sys,
 };
 use crate::{
+    accounts::netns,
     config::Level,
     exit::{Failure, Result},
 };
@@ -36,6 +38,10 @@ static PROBE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/smt
 pub struct Gate {
     ebpf: Ebpf,
     pins: Pins,
+    /// Number of this load.
+    instance: u64,
+    /// Why this kernel does not let executions be counted.
+    untraceable: Option<Failure>,
 }
 
 /// What was done with the link of a program.
@@ -75,6 +81,9 @@ impl Gate {
         let has_set_retval = host.has_set_retval as u8;
         // The numbers of aya-log's levels are those of `log`; 0 keeps every message out of the program.
         let level = probe_log.map_or(0, |level| level as u8 + 1);
+        // The boot clock: no two loads have the same.
+        let instance = sys::boot_nanos();
+        let host_netns = netns::cookie_of(Path::new("/proc/1/ns/net")).unwrap_or(0);
         let mut loader = EbpfLoader::new();
         loader
             .override_global(global::TASK_FLAGS, &host.offsets.task_flags, true)
@@ -85,6 +94,23 @@ impl Gate {
             .override_global(global::NET_USER_NS, &host.offsets.net_user_ns, true)
             .override_global(global::USER_NS_LEVEL, &host.offsets.user_ns_level, true)
             .override_global(global::USER_NS_OWNER, &host.offsets.user_ns_owner, true)
+            .override_global(global::NET_COOKIE, &host.offsets.net_cookie, true)
+            .override_global(global::SOCK_ERR, &host.offsets.sock_err, true)
+            .override_global(global::SOCK_OPS_SK, &host.offsets.sock_ops_sk, true)
+            .override_global(global::SKB_SK, &host.offsets.skb_sk, true)
+            .override_global(global::BPRM_FILE, &host.offsets.bprm_file, true)
+            .override_global(global::FILE_INODE, &host.offsets.file_inode, true)
+            .override_global(global::INODE_INO, &host.offsets.inode_ino, true)
+            .override_global(global::INODE_SB, &host.offsets.inode_sb, true)
+            .override_global(global::SB_DEV, &host.offsets.sb_dev, true)
+            .override_global(global::TASK_TGID, &host.offsets.task_tgid, true)
+            .override_global(global::TASK_CRED, &host.offsets.task_cred, true)
+            .override_global(global::CRED_EUID, &host.offsets.cred_euid, true)
+            .override_global(global::TASK_START, &host.offsets.task_start, true)
+            .override_global(global::TASK_NSPROXY, &host.offsets.task_nsproxy, true)
+            .override_global(global::NSPROXY_NET, &host.offsets.nsproxy_net, true)
+            .override_global(global::HOST_NETNS, &host_netns, true)
+            .override_global(global::INSTANCE, &instance, true)
             .override_global(global::ROOT_CGROUP, &hierarchy.root_id, true)
             .override_global(global::HAS_SET_RETVAL, &has_set_retval, true)
             .override_global(aya_log::LEVEL, &level, false);
@@ -92,10 +118,32 @@ impl Gate {
             loader.map_pin_path(name, path);
         }
         let mut ebpf = loader.load(PROBE).map_err(|e| load_failure(&e))?;
+        let btf = Btf::from_sys_fs()
+            .map_err(|e| Failure::unavailable(format!("{} cannot be read: {e}", super::btf::VMLINUX)))?;
+        let mut untraceable = None;
         for name in program::ALL {
-            program(&mut ebpf, name)?.load().map_err(|e| program_failure(name, &e))?;
+            let program = ebpf.program_mut(name).ok_or_else(|| broken_build(name))?;
+            match program {
+                Program::CgroupSockAddr(program) => program.load(),
+                Program::CgroupSkb(program) => program.load(),
+                Program::SockOps(program) => program.load(),
+                Program::BtfTracePoint(program) => program.load(tracepoint(name), &btf),
+                _ => return Err(broken_build(name)),
+            }
+            .map_err(|e| program_failure(name, &e))
+            .or_else(|failure| match program::TRACERS.contains(&name) && !host.must_trace {
+                true => {
+                    untraceable.get_or_insert(failure);
+                    Ok(())
+                }
+                false => Err(failure),
+            })?;
         }
-        Ok(Self { ebpf, pins: pins.clone() })
+        Ok(Self { ebpf, pins: pins.clone(), instance, untraceable })
+    }
+
+    pub fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     pub fn maps(&self) -> Result<Maps> {
@@ -108,12 +156,15 @@ impl Gate {
             .map_err(|e| Failure::unavailable(format!("the probe's log messages cannot be read: {e}")))
     }
 
-    /// Puts every program in force. On an error, links made by this call are removed again.
-    pub fn attach(&mut self, hierarchy: &Hierarchy) -> Result<Vec<(&'static str, Attached)>> {
+    /// Puts every program in force that the policy needs: those that follow sessions only where it counts messages. On an
+    /// error, links made by this call are removed again.
+    pub fn attach(&mut self, hierarchy: &Hierarchy, messages: bool) -> Result<Vec<(&'static str, Attached)>> {
         let mut done = Vec::new();
-        for name in program::ALL {
+        // Those that follow come first: a session that is noted at its connect() is followed from its first packet.
+        let followers = program::FOLLOWERS.iter().filter(|_| messages);
+        for name in followers.chain(&program::GATE) {
             match self.attach_one(name, hierarchy) {
-                Ok(how) => done.push((name, how)),
+                Ok(how) => done.push((*name, how)),
                 Err(e) => {
                     for (name, how) in done {
                         if how == Attached::Newly {
@@ -123,6 +174,70 @@ impl Gate {
                     return Err(e);
                 }
             }
+        }
+        Ok(done)
+    }
+
+    /// Hangs the programs on their tracepoints that count executions, in the place of those of an agent before. A tracepoint
+    /// cannot pass from one program to another in one step: both hang there for a moment, and the map says whose turn it
+    /// is.
+    pub fn attach_tracers(&mut self, maps: &mut Maps) -> Result<()> {
+        if let Some(why) = &self.untraceable {
+            tracing::warn!(
+                "executions of sendmail are neither counted nor limited: the programs that do need Linux 6.1 or newer ({why})"
+            );
+            return Ok(());
+        }
+        let mut links = Vec::new();
+        for name in program::TRACERS {
+            let link = sys::attach_to_tracepoint(self.program(name)?.as_fd()).map_err(|e| {
+                Failure::from_io(&e, format!("the program {name} cannot be attached to its tracepoint"))
+            })?;
+            links.push((name, link));
+        }
+        maps.set_turn(self.instance)?;
+        for (name, link) in links {
+            let path = self.pins.link(name);
+            match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(Failure::from_io(&e, format!("the old link {path:?} cannot be unpinned")));
+                }
+                _ => {}
+            }
+            sys::pin(link.as_fd(), &path)
+                .map_err(|e| Failure::from_io(&e, format!("the link of {name} cannot be pinned at {path:?}")))?;
+        }
+        Ok(())
+    }
+
+    /// Takes these programs away again.
+    pub fn detach_tracers(&mut self, maps: &mut Maps) -> Result<()> {
+        maps.set_turn(0)?;
+        for name in program::TRACERS {
+            match std::fs::remove_file(self.pins.link(name)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(Failure::from_io(&e, format!("{name} cannot be detached")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the programs away that follow sessions. Returns those that were there.
+    pub fn detach_followers(&mut self) -> Result<Vec<&'static str>> {
+        let mut done = Vec::new();
+        for name in program::FOLLOWERS {
+            let path = self.pins.link(name);
+            let link = match sys::open_pin(&path) {
+                Ok(link) => link,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(Failure::from_io(&e, format!("the pinned link {path:?} cannot be opened"))),
+            };
+            sys::detach_link(link.as_fd())
+                .and_then(|()| std::fs::remove_file(&path))
+                .map_err(|e| Failure::from_io(&e, format!("{name} cannot be detached")))?;
+            done.push(name);
         }
         Ok(done)
     }
@@ -141,9 +256,7 @@ impl Gate {
         let at = sys::cgroup_of_link(link.as_fd())
             .map_err(|e| Failure::from_io(&e, format!("the pinned link {path:?} cannot be asked for its cgroup")))?;
         if at == Some(hierarchy.attach_id()?) {
-            let program = program(&mut self.ebpf, name)?;
-            let fd = program.fd().map_err(|e| program_failure(name, &e))?;
-            sys::replace_program(link.as_fd(), fd.as_fd())
+            sys::replace_program(link.as_fd(), self.program(name)?.as_fd())
                 .map_err(|e| Failure::from_io(&e, format!("{name} cannot take over from the program before it")))?;
             return Ok(Attached::Replaced);
         }
@@ -164,34 +277,59 @@ impl Gate {
 
     fn attach_new(&mut self, name: &'static str, hierarchy: &Hierarchy) -> Result<()> {
         let cgroup: File = hierarchy.open_attach()?;
-        let program = program(&mut self.ebpf, name)?;
-        // Links can always share a cgroup with others' programs; aya's other modes are refused with EINVAL.
-        let attached = program.attach(cgroup, CgroupAttachMode::Single);
-        let id = attached.map_err(|e| attach_failure(name, &hierarchy.attach, &e))?;
-        let link = program.take_link(id).map_err(|e| program_failure(name, &e))?;
+        let link = sys::attach_to_cgroup(self.program(name)?.as_fd(), cgroup.as_fd(), hook(name))
+            .map_err(|e| attach_failure(name, &hierarchy.attach, &e))?;
         let path = self.pins.link(name);
-        let link = FdLink::try_from(link)
-            .map_err(|e| Failure::unavailable(format!("the link of {name} cannot be pinned: {e}")))?;
         // The pin holds the link from here on; the descriptor goes, so that removing the pin detaches.
-        link.pin(&path)
-            .map(drop)
-            .map_err(|e| Failure::unavailable(format!("the link of {name} cannot be pinned at {path:?}: {e}")))
+        sys::pin(link.as_fd(), &path)
+            .map_err(|e| Failure::from_io(&e, format!("the link of {name} cannot be pinned at {path:?}")))
+    }
+
+    fn program(&self, name: &str) -> Result<&ProgramFd> {
+        let program = self.ebpf.program(name).ok_or_else(|| broken_build(name))?;
+        program.fd().map_err(|e| program_failure(name, &e))
     }
 }
 
-/// Whether the link of a program is pinned and still hangs on a living cgroup.
+/// Where a program hangs.
+fn hook(name: &str) -> bpf_attach_type {
+    match name {
+        program::CONNECT4 => bpf_attach_type::BPF_CGROUP_INET4_CONNECT,
+        program::CONNECT6 => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
+        program::SESSION => bpf_attach_type::BPF_CGROUP_SOCK_OPS,
+        program::SENT => bpf_attach_type::BPF_CGROUP_INET_EGRESS,
+        _ => bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+    }
+}
+
+fn tracepoint(name: &str) -> &'static str {
+    if name == program::FORK { "sched_process_fork" } else { "sched_process_exec" }
+}
+
+fn broken_build(name: &str) -> Failure {
+    Failure::unavailable(format!("the probe has no program {name}: this build is broken"))
+}
+
+/// Whether the link of a program is pinned and still hangs on a living cgroup. (Of a tracepoint's link the pin is enough:
+/// nothing but its end takes it away.)
 pub fn is_attached(pins: &Pins, program: &str) -> bool {
-    sys::open_pin(&pins.link(program)).is_ok_and(|link| matches!(sys::cgroup_of_link(link.as_fd()), Ok(Some(_))))
+    let hangs = |link: OwnedFd| matches!(sys::cgroup_of_link(link.as_fd()), Ok(Some(_)));
+    sys::open_pin(&pins.link(program)).is_ok_and(|link| program::TRACERS.contains(&program) || hangs(link))
 }
 
-/// Whether every program is: the gate is in force.
+/// Whether executions are counted.
+pub fn traces(pins: &Pins) -> bool {
+    program::TRACERS.iter().all(|program| is_attached(pins, program))
+}
+
+/// Whether the gate is in force: every program that decides connections.
 pub fn stands(pins: &Pins) -> bool {
-    program::ALL.iter().all(|program| is_attached(pins, program))
+    program::GATE.iter().all(|program| is_attached(pins, program))
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSockAddr> {
-    let missing = || Failure::unavailable(format!("the probe has no program {name}: this build is broken"));
-    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+/// Whether sessions are followed: every program that does is attached.
+pub fn follows(pins: &Pins) -> bool {
+    program::FOLLOWERS.iter().all(|program| is_attached(pins, program))
 }
 
 /// The last lines of a chain of errors, which for a verifier's refusal is all a person can use.
@@ -228,14 +366,14 @@ fn program_failure(name: &str, error: &ProgramError) -> Failure {
 
 /// A program that could be loaded lacks no rights; what the kernel then does not permit is company
 /// (`hierarchy_allows_attach` and `__cgroup_bpf_attach`, kernel/bpf/cgroup.c).
-fn attach_failure(name: &str, cgroup: &Path, error: &ProgramError) -> Failure {
-    match io_cause(error) {
-        Some(io) if io.kind() == io::ErrorKind::PermissionDenied => Failure::unavailable(format!(
+fn attach_failure(name: &str, cgroup: &Path, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return Failure::unavailable(format!(
             "the program {name} cannot be attached to {cgroup:?}: somebody's program there or above tolerates none \
              beside it; find it with `bpftool cgroup tree` and have it attached with BPF_F_ALLOW_MULTI"
-        )),
-        _ => program_failure(name, error),
+        ));
     }
+    Failure::from_io(error, format!("the program {name} cannot be attached to {cgroup:?}"))
 }
 
 fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {

@@ -16,25 +16,32 @@ pub struct Host {
     pub offsets: Offsets,
     /// Whether a program can name the error a connect() fails with (`bpf_set_retval`, Linux 5.18).
     pub has_set_retval: bool,
+    /// Whether programs on tracepoints can surely use all the helpers they need (`bpf_spin_lock` is refused to them on 5.10
+    /// and taken on 6.1).
+    pub must_trace: bool,
 }
 
 impl Host {
     pub fn probe() -> Result<Self> {
-        check_release(&uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default())?;
+        let release = uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+        check_release(&release)?;
         check_bpf()?;
         check_capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())?;
         let offsets = Offsets::of_this_kernel().map_err(|e| Failure::unavailable(e.to_string()))?;
         // Unknown counts as absent: the probe then refuses with EPERM, which every kernel can.
         let has_set_retval =
             is_helper_supported(ProgramType::CgroupSockAddr, bpf_func_id::BPF_FUNC_set_retval).unwrap_or(false);
-        Ok(Self { offsets, has_set_retval })
+        Ok(Self { offsets, has_set_retval, must_trace: version(&release) >= (6, 1) })
     }
 }
 
-fn check_release(release: &str) -> Result<()> {
+fn version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
-    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if found < OLDEST_KERNEL {
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn check_release(release: &str) -> Result<()> {
+    if version(release) < OLDEST_KERNEL {
         let (major, minor) = OLDEST_KERNEL;
         return Err(Failure::unavailable(format!(
             "this kernel is {release}; smtp-agent needs {major}.{minor} or newer (Debian 11, Ubuntu 22.04, RHEL 9 or later have it)"

@@ -9,8 +9,9 @@ use aya::{
 use smtp_common::{
     connection::{Account, Address, AddressHint, Attempt, Route, kind},
     counter::{AccountState, CounterKey, Loss, Verdict},
-    names::{LAYOUT_VERSION, MAGIC, Meta, Name, PortSet, capacity, map},
-    rule::{GENERATIONS, Policy, Rule, RuleKey, Rules, SubuidKey, select},
+    names::{Binary, LAYOUT_VERSION, MAGIC, Meta, Name, PortSet, capacity, map},
+    rule::{GENERATIONS, PlanKey, PlanLimits, Policy, Rule, RuleKey, Rules, SubuidKey, select},
+    tally::{TallyKey, family},
     window::{Both, Lane, LockedWindows, WindowKey, Windows},
 };
 
@@ -39,6 +40,11 @@ pub struct Maps {
     namespaces: HashMap<MapData, u64, Account>,
     names: HashMap<MapData, Account, Name>,
     losses: Array<MapData, u64>,
+    plans: HashMap<MapData, PlanKey, PlanLimits>,
+    brakes: HashMap<MapData, Account, u64>,
+    tallies: HashMap<MapData, TallyKey, u64>,
+    sendmail: HashMap<MapData, Binary, u32>,
+    turn: Array<MapData, u64>,
 }
 
 /// Entries in use and room, for one map.
@@ -87,6 +93,11 @@ impl Maps {
             namespaces: typed(pins, map::NAMESPACES, Map::HashMap)?,
             names: typed(pins, map::NAMES, Map::HashMap)?,
             losses: typed(pins, map::LOSSES, Map::Array)?,
+            plans: typed(pins, map::PLANS, Map::HashMap)?,
+            brakes: typed(pins, map::BRAKES, Map::HashMap)?,
+            tallies: typed(pins, map::TALLIES, Map::HashMap)?,
+            sendmail: typed(pins, map::SENDMAIL, Map::HashMap)?,
+            turn: typed(pins, map::TURN, Map::Array)?,
         })
     }
 
@@ -135,7 +146,8 @@ impl Maps {
             let _ = self.forget(new);
             return Err(e);
         }
-        for &port in &compiled.ports {
+        // Executions of sendmail have no port.
+        for &port in compiled.ports.iter().chain(&[0]) {
             self.make_overflow_counters(port)?;
         }
         self.active.set(0, new, 0).map_err(|e| failed(map::ACTIVE, &e))?;
@@ -148,6 +160,10 @@ impl Maps {
     fn write(&mut self, generation: u32, serial: u64, compiled: &Compiled) -> Result<()> {
         for (account, rule) in &compiled.rules {
             self.rules.insert(RuleKey::new(generation, *account), rule, 0).map_err(|e| failed(map::RULES, &e))?;
+        }
+        for (number, limits) in compiled.plans.iter().enumerate() {
+            let key = PlanKey { generation, plan: number as u32 };
+            self.plans.insert(key, limits, 0).map_err(|e| failed(map::PLANS, &e))?;
         }
         for range in &compiled.subuids {
             let key = Key::new(32 + range.bits, SubuidKey::new(generation, range.first));
@@ -166,6 +182,10 @@ impl Maps {
         for (key, _) in all.into_iter().filter(|(key, _)| key.generation == generation) {
             self.rules.remove(&key).map_err(|e| failed(map::RULES, &e))?;
         }
+        let all = entries(&self.plans, map::PLANS)?;
+        for (key, _) in all.into_iter().filter(|(key, _)| key.generation == generation) {
+            self.plans.remove(&key).map_err(|e| failed(map::PLANS, &e))?;
+        }
         let stale: Vec<_> =
             self.subuids.keys().filter_map(|k| k.ok()).filter(|k| k.data().generation == generation.to_be()).collect();
         for key in stale {
@@ -176,10 +196,23 @@ impl Maps {
 
     /// Makes the windows shared by accounts that find no room, before they can be needed.
     pub fn make_overflow_windows(&mut self) -> Result<()> {
-        for lane in [Lane::Admitted, Lane::Deferred] {
+        for lane in Lane::ALL {
             for scope in [Account::OTHER, Account::HOST] {
                 let made = self.windows.insert(WindowKey::new(scope, lane), LockedWindows::default(), BPF_NOEXIST);
                 accept_existing(made).map_err(|e| failed(map::WINDOWS, &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for what is counted of sessions.
+    pub fn make_overflow_tallies(&mut self) -> Result<()> {
+        for route in Route::ALL {
+            for (family, count) in family::ALL {
+                for which in 0..count {
+                    let key = TallyKey::new(Account::OTHER, family, which, route);
+                    accept_existing(self.tallies.insert(key, 0, BPF_NOEXIST)).map_err(|e| failed(map::TALLIES, &e))?;
+                }
             }
         }
         Ok(())
@@ -219,6 +252,23 @@ impl Maps {
         Ok(left_out)
     }
 
+    /// Makes the set of sendmail-compatible programs the given one. Those in both stay throughout.
+    pub fn set_sendmail(&mut self, binaries: &HashSet<Binary>) -> Result<()> {
+        let old: HashSet<_> = entries(&self.sendmail, map::SENDMAIL)?.into_iter().map(|(binary, _)| binary).collect();
+        for binary in binaries.difference(&old) {
+            self.sendmail.insert(binary, 1, 0).map_err(|e| failed(map::SENDMAIL, &e))?;
+        }
+        for binary in old.difference(binaries) {
+            self.sendmail.remove(binary).map_err(|e| failed(map::SENDMAIL, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Says which load of the probe counts executions; 0 for none.
+    pub fn set_turn(&mut self, instance: u64) -> Result<()> {
+        self.turn.set(0, instance, 0).map_err(|e| failed(map::TURN, &e))
+    }
+
     pub fn is_local(&self, address: &Address) -> bool {
         address.is_loopback() || self.local.get(address, 0).is_ok()
     }
@@ -242,9 +292,29 @@ impl Maps {
 
     /// Connections admitted to an account (or the host): its windows, slid to now.
     pub fn usage(&self, scope: Account) -> Result<Windows> {
-        let mut windows = self.windows(&WindowKey::new(scope, Lane::Admitted))?.unwrap_or_default();
+        self.used(scope, Lane::Admitted)
+    }
+
+    /// Units of a lane that an account (or the host) was charged with: its windows, slid to now.
+    pub fn used(&self, scope: Account, lane: Lane) -> Result<Windows> {
+        let mut windows = self.windows(&WindowKey::new(scope, lane))?.unwrap_or_default();
         windows.advance(Both::slots(sys::boot_nanos()));
         Ok(windows)
+    }
+
+    /// When the failure brake of an account was tripped, in nanoseconds of the boot clock. It may have let go since.
+    pub fn tripped(&self, account: Account) -> Option<u64> {
+        self.brakes.get(&account, 0).ok()
+    }
+
+    /// Every account whose brake was tripped.
+    pub fn brakes(&self) -> Result<Vec<(Account, u64)>> {
+        entries(&self.brakes, map::BRAKES)
+    }
+
+    /// Counts of sessions, messages and recipients.
+    pub fn tallies(&self) -> Result<Vec<(TallyKey, u64)>> {
+        entries(&self.tallies, map::TALLIES)
     }
 
     pub fn counters(&self) -> Result<Vec<(CounterKey, u64)>> {
@@ -290,6 +360,9 @@ impl Maps {
     pub fn fill(&self) -> Result<Vec<Fill>> {
         let fill = |map, entries, capacity| Fill { map, entries, capacity };
         Ok(vec![
+            fill("brakes", count(&self.brakes, map::BRAKES)?, capacity::BRAKES),
+            fill("plans", count(&self.plans, map::PLANS)?, capacity::PLANS),
+            fill("tallies", count(&self.tallies, map::TALLIES)?, capacity::TALLIES),
             fill("accounts", count(&self.accounts, map::ACCOUNTS)?, capacity::ACCOUNTS),
             fill("counters", count(&self.counters, map::COUNTERS)?, capacity::COUNTERS),
             fill("local", count(&self.local, map::LOCAL)?, capacity::LOCAL),
@@ -328,6 +401,10 @@ impl Rules for Maps {
     /// A map that cannot be read has no rule to tell; the reader meets that error elsewhere.
     fn rule(&self, account: Account) -> Option<Rule> {
         self.own_rule(account).ok().flatten()
+    }
+
+    fn plan(&self, plan: u32) -> Option<PlanLimits> {
+        self.plans.get(&PlanKey { generation: self.active().ok()?, plan }, 0).ok()
     }
 }
 

@@ -2,8 +2,10 @@
 //! uses aya.
 
 pub mod addresses;
+pub mod binaries;
 pub mod btf;
 pub mod cgroup;
+pub mod destroy;
 pub mod gate;
 pub mod host;
 pub mod maps;

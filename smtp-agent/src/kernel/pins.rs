@@ -169,6 +169,10 @@ impl Pins {
 
     /// Removes every pin of ours and keeps the directory. Returns how many there were.
     pub fn remove_contents(&self) -> Result<usize> {
+        if let Ok(mut turn) = MapData::from_pin(self.map(map::TURN)).and_then(|m| Array::try_from(Map::Array(m))) {
+            // Best effort, as the next: tracepoints are left some time after their links are gone.
+            let _ = turn.set(0, 0u64, 0);
+        }
         for link in program::ALL.iter().filter_map(|p| sys::open_pin(&self.link(p)).ok()) {
             // Best effort, so that the gate is gone when this returns: without its pin the link ends anyway.
             let _ = sys::detach_link(link.as_fd());

@@ -1,12 +1,16 @@
-//! Reading the ring buffer of events.
+//! Reading the ring buffers of events.
 
 use std::{
     io,
+    marker::PhantomData,
     os::fd::{AsFd, AsRawFd},
 };
 
-use aya::maps::{Map, MapData, RingBuf};
-use smtp_common::{event::ConnectEvent, names::map};
+use aya::{
+    Pod,
+    maps::{Map, MapData, RingBuf},
+};
+use smtp_common::{event::ConnectEvent, names::map, session::SessionEvent};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::pins::Pins;
@@ -15,23 +19,37 @@ use crate::exit::{Failure, Result};
 /// Events handed over at a time.
 const BATCH: usize = 1024;
 
-/// The one reader of a gate's events.
-pub struct Events {
-    ring: AsyncFd<RingBuf<MapData>>,
+/// What a ring of its own carries.
+pub trait Event: Pod {
+    const RING: &str;
 }
 
-impl Events {
+impl Event for ConnectEvent {
+    const RING: &str = map::EVENTS;
+}
+
+impl Event for SessionEvent {
+    const RING: &str = map::SESSION_EVENTS;
+}
+
+/// The one reader of a gate's events of one kind.
+pub struct Events<E> {
+    ring: AsyncFd<RingBuf<MapData>>,
+    of: PhantomData<E>,
+}
+
+impl<E: Event> Events<E> {
     /// Must be called inside the runtime.
     pub fn open(pins: &Pins) -> Result<Self> {
         let failed = |e: &dyn std::fmt::Display| Failure::unavailable(format!("the events cannot be read: {e}"));
-        let data = MapData::from_pin(pins.map(map::EVENTS)).map_err(|e| failed(&e))?;
+        let data = MapData::from_pin(pins.map(E::RING)).map_err(|e| failed(&e))?;
         let ring = RingBuf::try_from(Map::RingBuf(data)).map_err(|e| failed(&e))?;
         let ring = readable(ring).map_err(|e| Failure::from_io(&e, "the events cannot be polled"))?;
-        Ok(Self { ring })
+        Ok(Self { ring, of: PhantomData })
     }
 
     /// Waits for events and hands over those there are, so many at most that a flood cannot keep the caller here.
-    pub async fn read(&mut self, mut each: impl FnMut(ConnectEvent)) -> io::Result<()> {
+    pub async fn read(&mut self, mut each: impl FnMut(E)) -> io::Result<()> {
         let mut guard = self.ring.readable_mut().await?;
         for _ in 0..BATCH {
             let Some(event) = guard.get_inner_mut().next().map(|record| decode(&record)) else {
@@ -52,11 +70,11 @@ pub fn readable<T: AsFd + AsRawFd>(ring: T) -> io::Result<AsyncFd<T>> {
 }
 
 /// A record of another length is from a probe of another layout, which pins of our layout cannot hold.
-fn decode(record: &[u8]) -> Option<ConnectEvent> {
-    if record.len() != size_of::<ConnectEvent>() {
+fn decode<E: Event>(record: &[u8]) -> Option<E> {
+    if record.len() != size_of::<E>() {
         return None;
     }
     // SAFETY: the length is right and the type is valid for every bit pattern (`Pod`); the record may be
     // unaligned, which `read_unaligned` allows.
-    Some(unsafe { record.as_ptr().cast::<ConnectEvent>().read_unaligned() })
+    Some(unsafe { record.as_ptr().cast::<E>().read_unaligned() })
 }

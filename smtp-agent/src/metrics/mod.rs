@@ -1,5 +1,14 @@
 //! What Prometheus reads. Every number comes from a map at the moment of the scrape, so an agent that was
 //! restarted goes on where the one before it stopped.
 
-pub mod families;
+pub mod budget;
+mod connections;
+mod conversations;
+mod families;
+mod health;
+mod limits;
+mod named;
 pub mod server;
+
+pub use conversations::VERDICTS;
+pub use health::wanted;

@@ -1,11 +1,14 @@
 //! Names become uids, plans become limits, and every account gets the one rule that holds for it.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 use smtp_common::{
     connection::Account,
-    rule::{Action, Limit, Origin, Policy, Rule},
-    window::UNLIMITED,
+    rule::{Action, Limit, Origin, PlanLimits, Policy, Rule, rule_flag},
+    window::{Both, UNLIMITED},
 };
 
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
         database::Database,
         subuid::{self, Prefix},
     },
-    config::{Config, Mode, Name, PlanRef, Problem, Problems, Spot, Subject},
+    config::{Config, Mode, Name, Plan, PlanRef, Problem, Problems, Quota, Spot, Subject},
 };
 
 /// A policy ready for the kernel.
@@ -22,6 +25,10 @@ pub struct Compiled {
     pub policy: Policy,
     pub ports: Vec<u16>,
     pub rules: Vec<(Account, Rule)>,
+    /// What each plan limits besides connections, by the plan's number.
+    pub plans: Vec<PlanLimits>,
+    /// Programs whose executions are submissions to the local MTA, as written: they need not exist.
+    pub sendmail: Vec<PathBuf>,
     pub subuids: Vec<Prefix>,
     /// What did not stop the policy but its author should know.
     pub warnings: Problems,
@@ -63,7 +70,10 @@ pub fn compile(config: &Config, users: &Database, subuid: &str) -> Compiled {
         absent_names: Vec::new(),
     };
     compiler.run();
-    let Compiler { rules, mut warnings, absent, absent_names, .. } = compiler;
+    let Compiler { rules, mut warnings, absent, mut absent_names, .. } = compiler;
+    // A list manager is usually in [allow] as well.
+    let mut seen = HashSet::new();
+    absent_names.retain(|name| seen.insert(name.clone()));
 
     let (subuids, broken) = subuid::parse(subuid, users);
     broken.into_iter().for_each(|message| warnings.push(Problem::warning(message)));
@@ -74,19 +84,31 @@ pub fn compile(config: &Config, users: &Database, subuid: &str) -> Compiled {
         serial: 0,
         enforce: (config.mode == Mode::Enforce) as u32,
         strict: config.host.strict as u32,
-        host_hour: config.host.per_hour.unwrap_or(UNLIMITED),
-        host_day: config.host.per_day.unwrap_or(UNLIMITED),
+        host_hour: both(config.host.connections).hour,
+        host_day: both(config.host.connections).day,
         subuid_first: first.unwrap_or(1),
         subuid_last: last.unwrap_or(0),
         event_budget: config.events.per_second,
-        _pad: 0,
+        sessions: config.messages as u32,
+        host_messages: both(config.host.messages),
+        host_recipients: both(config.host.recipients),
         default: rule(config, config.default_plan, Origin::Default),
         containers: rule(config, config.containers_plan, Origin::Containers),
         kernel_threads: rule(config, config.default_plan, Origin::KernelThreads),
     };
     let mut rules: Vec<_> = rules.into_iter().collect();
     rules.sort_by_key(|(account, _)| *account);
-    Compiled { policy, ports: config.ports.clone(), rules, subuids, warnings, absent, absent_names }
+    Compiled {
+        policy,
+        ports: config.ports.clone(),
+        rules,
+        plans: config.plans.iter().map(plan_limits).collect(),
+        sendmail: config.sendmail.clone(),
+        subuids,
+        warnings,
+        absent,
+        absent_names,
+    }
 }
 
 impl Compiler<'_> {
@@ -111,16 +133,30 @@ impl Compiler<'_> {
                 self.group(name, "[[rule]] group", rule(config, entry.plan, Origin::RuleGroup));
             }
         }
+        // Last: whichever rule a list manager has by now stays his.
+        for name in config.host.list_users.iter().filter(|_| !config.host.count_lists) {
+            if let Some(uid) = self.uid(name, "[host] list_users") {
+                let default = rule(config, config.default_plan, Origin::Default);
+                self.rules.entry(Account::user(uid)).or_insert(default).flags |= rule_flag::NOT_THE_HOSTS;
+            }
+        }
     }
 
     fn user(&mut self, name: &Spot<Name>, list: &str, rule: Rule) {
-        match &name.value {
-            Name::Id(uid) => self.put(*uid, rule),
-            Name::Text(text) => match self.users.uid(text) {
-                Some(uid) => self.put(uid, rule),
-                None => self.absent("user", name, list),
-            },
+        if let Some(uid) = self.uid(name, list) {
+            self.put(uid, rule);
         }
+    }
+
+    fn uid(&mut self, name: &Spot<Name>, list: &str) -> Option<u32> {
+        let uid = match &name.value {
+            Name::Id(uid) => Some(*uid),
+            Name::Text(text) => self.users.uid(text),
+        };
+        if uid.is_none() {
+            self.absent("user", name, list);
+        }
+        uid
     }
 
     fn group(&mut self, name: &Spot<Name>, list: &str, rule: Rule) {
@@ -158,12 +194,37 @@ fn rule(config: &Config, plan: PlanRef, origin: Origin) -> Rule {
             Rule {
                 on_soft: plan.on_soft as u8,
                 plan: index as u32,
-                hour: limit(plan.per_hour),
-                day: limit(plan.per_day),
+                flags: flags(plan),
+                hour: limit(plan.connections.per_hour),
+                day: limit(plan.connections.per_day),
                 ..Rule::of(Action::Limited, origin)
             }
         }
     }
+}
+
+fn flags(plan: &Plan) -> u8 {
+    let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+    bit(plan.local, rule_flag::LOCAL)
+        | bit(plan_limits(plan) != PlanLimits::NONE, rule_flag::UNITS)
+        | bit(plan.brake.is_some(), rule_flag::BRAKE)
+}
+
+/// What a plan limits besides connections.
+pub fn plan_limits(plan: &Plan) -> PlanLimits {
+    let limits = PlanLimits { messages: both(plan.messages), recipients: both(plan.recipients), ..PlanLimits::NONE };
+    let Some(brake) = &plan.brake else { return limits };
+    PlanLimits {
+        max_failed_percent: brake.max_failed_percent,
+        min_failed: brake.min_failed,
+        // The configuration permits whole seconds of up to 30 days.
+        brake_seconds: brake.release_after.map_or(0, |time| time.as_secs() as u32),
+        ..limits
+    }
+}
+
+fn both(quota: Quota) -> Both {
+    Both { hour: quota.per_hour.unwrap_or(UNLIMITED), day: quota.per_day.unwrap_or(UNLIMITED) }
 }
 
 #[cfg(test)]
@@ -222,6 +283,72 @@ mod tests {
         assert_eq!(got.absent.warnings(), 1);
         let place = got.absent.iter().find_map(|w| w.place.clone()).expect("the name's place");
         assert_eq!((place.line(), place.column()), (9, 8));
+    }
+
+    #[test]
+    fn a_plan_says_what_it_limits_besides_connections() {
+        let got = compiled(
+            "[default]\nplan = \"full\"\n[containers]\nplan = \"local\"\n[plan.local]\nper_day = 9\nlocal = true\n\
+             [plan.full]\nmessages_per_hour = 1\nmessages_per_day = 2\nrecipients_per_hour = 3\n\
+             recipients_per_day = 4\nmax_failed_percent = 50\nmin_failed = 7\nrelease_after = \"1h 30m\"\n\
+             [plan.brake]\nmax_failed_percent = 20\n[plan.budget]\nrecipients_per_day = 8\n\
+             [[rule]]\nuser = \"ann\"\nplan = \"brake\"\n[[rule]]\nuser = \"bob\"\nplan = \"budget\"",
+        );
+        let full = PlanLimits {
+            messages: Both { hour: 1, day: 2 },
+            recipients: Both { hour: 3, day: 4 },
+            max_failed_percent: 50,
+            min_failed: 7,
+            brake_seconds: 5400,
+            _pad: 0,
+        };
+        let brake = PlanLimits { max_failed_percent: 20, min_failed: 5, ..PlanLimits::NONE };
+        let budget = PlanLimits { recipients: Both { hour: UNLIMITED, day: 8 }, ..PlanLimits::NONE };
+        assert_eq!(got.plans, [PlanLimits::NONE, full, brake, budget]);
+        let flags = |uid| got.rules.iter().find(|(a, _)| *a == Account::user(uid)).map(|(_, rule)| rule.flags);
+        let (units, brake) = (rule_flag::UNITS, rule_flag::BRAKE);
+        assert_eq!(got.policy.default.flags, units | brake);
+        assert_eq!(got.policy.kernel_threads.flags, units | brake);
+        assert_eq!(got.policy.containers.flags, rule_flag::LOCAL);
+        assert_eq!((flags(1), flags(2)), (Some(units | brake), Some(units)));
+        assert!(!got.policy.default.hour.is_set(), "a plan without per_hour limits no connections");
+    }
+
+    #[test]
+    fn the_host_has_a_budget_of_messages_and_recipients() {
+        let policy = compiled("[host]\nper_day = 9\nmessages_per_hour = 5\nrecipients_per_day = 7").policy;
+        assert_eq!((policy.host_hour, policy.host_day), (UNLIMITED, 9));
+        assert_eq!(policy.host_messages, Both { hour: 5, day: UNLIMITED });
+        assert_eq!(policy.host_recipients, Both { hour: UNLIMITED, day: 7 });
+        assert_eq!((policy.sessions, compiled("[smtp]\nmessages = false").policy.sessions), (1, 0));
+    }
+
+    #[test]
+    fn what_lists_send_is_the_hosts_unless_they_are_not_counted() {
+        let text = "[plan.bulk]\nper_hour = 9\nlocal = true\n[allow]\nusers = [\"root\"]\n[deny]\nusers = []\n\
+                    [[rule]]\nuser = \"ann\"\nplan = \"bulk\"\n[host]\nlist_users = [0, \"ann\", \"eve\", \"gone\"]\n";
+        let counted = compiled(text);
+        assert!(counted.rules.iter().all(|(_, rule)| !rule.has(rule_flag::NOT_THE_HOSTS)));
+        assert_eq!((origin(&counted, 3), counted.absent.warnings()), (None, 0), "nobody asks who they are");
+
+        let got = compiled(&format!("{text}count_lists = false\n"));
+        let rule = |uid| got.rules.iter().find(|(a, _)| *a == Account::user(uid)).map(|(_, rule)| *rule);
+        let with = |rule: Rule| Some(Rule { flags: rule.flags | rule_flag::NOT_THE_HOSTS, ..rule });
+        assert_eq!(rule(0), with(Rule::of(Action::Exempt, Origin::AllowUser)));
+        assert_eq!(rule(3), with(got.policy.default), "one without a rule has a copy of the default's");
+        let ann = rule(1).expect("a rule");
+        assert_eq!((ann.origin, ann.hour.limit), (Origin::RuleUser as u8, 9));
+        assert_eq!(ann.flags, rule_flag::LOCAL | rule_flag::NOT_THE_HOSTS);
+        assert_eq!(got.policy.default.flags, 0, "everyone else stays the host's");
+        assert_eq!(got.absent_names, ["user `gone`"]);
+    }
+
+    #[test]
+    fn a_name_in_two_lists_is_absent_once() {
+        let text =
+            "[allow]\nusers = [\"gone\"]\n[deny]\nusers = []\n[host]\ncount_lists = false\nlist_users = [\"gone\"]";
+        let got = compiled(text);
+        assert_eq!((got.absent_names, got.absent.warnings()), (vec!["user `gone`".to_owned()], 2));
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn drop_ins_are_read_in_the_order_of_their_names_and_the_last_word_counts() {
     let Loaded { config, sources, warnings } = dir.load().unwrap();
     assert!(warnings.is_empty(), "{warnings}");
     assert_eq!((config.mode, config.ports), (Mode::Observe, vec![25]));
-    assert_eq!((config.host.per_day, config.host.strict), (Some(3), true));
+    assert_eq!((config.host.connections.per_day, config.host.strict), (Some(3), true));
     assert_eq!((texts(&config.allow.users), texts(&config.allow.groups)), (vec!["c".to_owned()], vec!["g".to_owned()]));
     assert!(config.allow.users[0].at.source().name().ends_with("conf.d/20-b.toml"));
     let names: Vec<_> = sources.iter().map(|source| Path::new(source.name()).file_name().unwrap()).collect();
@@ -78,7 +78,11 @@ fn plans_and_rules_add_up_and_the_keys_of_one_plan_merge() {
         ),
     ]);
     let config = dir.load().unwrap().config;
-    let plans: Vec<_> = config.plans.iter().map(|plan| (plan.name.as_str(), plan.per_hour, plan.per_day)).collect();
+    let plans: Vec<_> = config
+        .plans
+        .iter()
+        .map(|plan| (plan.name.as_str(), plan.connections.per_hour, plan.connections.per_day))
+        .collect();
     assert_eq!(plans, [("bulk", Some(2), Some(9)), ("other", None, Some(5)), ("standard", Some(100), Some(1000))]);
     let rules: Vec<_> = config.rules.iter().map(|rule| config.plan_name(rule.plan)).collect();
     assert_eq!(rules, ["other", "bulk"]);
@@ -221,4 +225,37 @@ fn names_of_files_are_escaped_too() {
     fs::write(dir.path("conf.d").join(name), "x = 1").unwrap();
     let said = dir.says();
     assert!(said.starts_with("error: conf.d/\\u{1b}[2J\u{fffd}.toml:1:1: unknown key `x`"), "{said}");
+}
+
+#[test]
+fn a_plan_takes_its_brake_from_one_file_and_its_minimum_from_another() {
+    let dir = Dir::with(&[
+        ("config.toml", "[plan.a]\nmin_failed = 9\nmessages_per_hour = 5\n[host]\nlist_users = [\"sympa\"]"),
+        (
+            "conf.d/1.toml",
+            "[plan.a]\nmax_failed_percent = 30\nmessages_per_hour = 6\nlocal = true\n[host]\ncount_lists = false",
+        ),
+    ]);
+    let Loaded { config, warnings, .. } = dir.load().unwrap();
+    assert!(warnings.is_empty(), "{warnings}");
+    let plan = &config.plans[0];
+    let brake = plan.brake.unwrap();
+    assert_eq!((brake.max_failed_percent, brake.min_failed), (30, 9));
+    assert_eq!((plan.messages.per_hour, plan.local), (Some(6), true));
+    assert_eq!((config.host.count_lists, texts(&config.host.list_users)), (false, vec!["sympa".to_owned()]));
+}
+
+#[test]
+fn a_limit_in_one_file_and_the_switch_in_another_are_both_named() {
+    let dir = Dir::with(&[
+        ("config.toml", "[plan.a]\nmessages_per_hour = 5\n"),
+        ("conf.d/1.toml", "[smtp]\nmessages = false\n"),
+    ]);
+    assert_eq!(
+        dir.says(),
+        "\
+error: config.toml:2:21: `messages_per_hour` cannot hold: `messages` in [smtp] is false at conf.d/1.toml:2:12, so none are counted
+    2 | messages_per_hour = 5
+      |                     ^ remove one of the two"
+    );
 }

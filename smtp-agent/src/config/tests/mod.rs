@@ -5,6 +5,7 @@ use super::*;
 mod files;
 mod hostile;
 mod keys;
+mod limits;
 mod policy;
 mod rendering;
 mod syntax;
@@ -60,20 +61,29 @@ fn an_empty_file_gives_the_documented_defaults() {
     let config = config("");
     assert_eq!(config.mode, Mode::Enforce);
     assert_eq!(config.ports, [25, 465, 587]);
+    assert!(config.messages);
+    let programs =
+        ["/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/sendmail", "/usr/sbin/exim", "/usr/sbin/exim4"];
+    assert_eq!(config.sendmail, programs.map(std::path::PathBuf::from));
     assert_eq!(texts(&config.allow.users), ["root", "exim", "Debian-exim", "mailnull", "mailman", "list", "postfix"]);
     assert_eq!(config.allow.groups, []);
     assert_eq!(texts(&config.deny), ["nobody"]);
     assert_eq!((config.default_plan, config.containers_plan), (PlanRef::Plan(0), PlanRef::Plan(0)));
     let standard = Plan {
         name: "standard".to_owned(),
-        per_hour: Some(100),
-        per_day: Some(1000),
+        connections: Quota { per_hour: Some(100), per_day: Some(1000) },
+        messages: Quota::default(),
+        recipients: Quota::default(),
         soft_percent: 125,
         on_soft: OnSoft::Defer,
+        brake: None,
+        local: false,
     };
     assert_eq!(config.plans, [standard]);
     assert_eq!(config.rules, []);
-    assert_eq!(config.host, Host { per_hour: None, per_day: None, strict: false });
+    let Host { connections, messages, recipients, strict, count_lists, list_users } = config.host;
+    assert_eq!([connections, messages, recipients], [Quota::default(); 3]);
+    assert_eq!((strict, count_lists, texts(&list_users)), (false, true, vec!["mailman".to_owned(), "list".to_owned()]));
     assert_eq!(config.paths.pins, Path::new("/sys/fs/bpf/smtp-agent"));
     assert_eq!(config.paths.state, Path::new("/var/lib/smtp-agent"));
     assert_eq!(config.paths.run, Path::new("/run/smtp-agent"));
@@ -105,10 +115,30 @@ fn the_example_in_the_packaged_file_is_right_once_it_is_uncommented() {
 }
 
 #[test]
+fn what_the_packaged_file_leaves_commented_is_right_once_it_is_uncommented() {
+    let packaged = include_str!("../../../../packaging/config.toml");
+    let is_key = |text: &str| {
+        let key = text.split_once('=').map(|(key, _)| key.trim());
+        key.is_some_and(|key| SECTIONS.iter().any(|(_, keys)| keys.contains(&key)))
+    };
+    let own = |line: &str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line).to_owned() + "\n";
+    let text: String = packaged.lines().take_while(|line| !line.starts_with("# Another plan")).map(own).collect();
+    let config = config(&text.replace("count_lists = true", "count_lists = false"));
+    let plan = &config.plans[0];
+    for quota in [plan.connections, plan.messages, plan.recipients] {
+        assert!(quota.per_hour.is_some() && quota.per_day.is_some(), "{plan:?}");
+    }
+    assert!(plan.brake.is_some_and(|brake| brake.release_after.is_some()), "{plan:?}");
+    assert_eq!((config.host.messages.per_day, texts(&config.host.list_users).len()), (Some(1000), 2));
+}
+
+#[test]
 fn every_key_is_read_into_its_field() {
     let config = config(include_str!("full.toml"));
     assert_eq!(config.mode, Mode::Observe);
     assert_eq!(config.ports, [25, 2525]);
+    assert!(config.messages);
+    assert_eq!(config.sendmail, [std::path::PathBuf::from("/opt/mta/bin/sendmail")]);
     assert_eq!(texts(&config.allow.users), ["root", "1001", "1002"]);
     assert_eq!(config.allow.users[1].value, Name::Id(1001));
     assert_eq!(config.allow.users[2].value, Name::Id(1002));
@@ -118,13 +148,25 @@ fn every_key_is_read_into_its_field() {
     assert_eq!(config.plan_name(config.containers_plan), "deny");
     let names: Vec<_> = config.plans.iter().map(|plan| plan.name.as_str()).collect();
     assert_eq!(names, ["small", "bulk", "standard"], "numbered as written, the built-in one when first used");
-    let limits: Vec<_> = config.plans.iter().map(|plan| (plan.per_hour, plan.per_day, plan.soft_percent)).collect();
-    assert_eq!(limits, [(Some(5), None, 150), (Some(2000), Some(20000), 125), (Some(100), Some(1000), 125)]);
+    let limits: Vec<_> = config.plans.iter().map(|plan| (plan.connections, plan.soft_percent)).collect();
+    let quota = |per_hour, per_day| Quota { per_hour, per_day };
+    let [small, bulk, standard] = [(Some(5), None), (Some(2000), Some(20000)), (Some(100), Some(1000))];
+    let numbers = [(small, 150), (bulk, 125), (standard, 125)].map(|((hour, day), soft)| (quota(hour, day), soft));
+    assert_eq!(limits, numbers);
+    let bulk = &config.plans[1];
+    let units = [bulk.messages, bulk.recipients];
+    assert_eq!(units, [quota(Some(500), Some(5000)), quota(Some(1500), Some(15000))]);
+    let release_after = Some(std::time::Duration::from_secs(5400));
+    assert_eq!(bulk.brake, Some(Brake { max_failed_percent: 40, min_failed: 10, release_after }));
+    assert_eq!((bulk.local, config.plans[0].local, config.plans[0].brake), (true, false, None));
     let rules: Vec<_> = config.rules.iter().map(|rule| config.plan_name(rule.plan)).collect();
     assert_eq!(rules, ["bulk", "allow", "standard"]);
     assert!(matches!(&config.rules[0].subject, Subject::User(name) if name.value == Name::Text("shop".to_owned())));
     assert!(matches!(&config.rules[1].subject, Subject::Group(name) if name.value == Name::Id(50)));
-    assert_eq!(config.host, Host { per_hour: Some(300), per_day: Some(1000), strict: true });
+    let Host { connections, messages, recipients, strict, count_lists, list_users } = config.host;
+    let host = [quota(Some(300), Some(1000)), quota(Some(301), Some(1001)), quota(Some(302), Some(1002))];
+    assert_eq!([connections, messages, recipients], host);
+    assert_eq!((strict, count_lists, texts(&list_users)), (true, false, vec!["sympa".to_owned()]));
     let paths = ["/sys/fs/bpf/two", "/srv/state", "/run/two"].map(std::path::PathBuf::from);
     assert_eq!([config.paths.pins, config.paths.state, config.paths.run], paths);
     assert_eq!(config.cgroup, CgroupChoice::Path("/sys/fs/cgroup/unified".into()));

@@ -37,7 +37,7 @@ cases! {
     ];
     a_plan_without_a_limit_is_suspicious: "[plan.bulk]\nsoft_percent = 150" => [
         "warning 1:7: plan `bulk` has no limit \
-         -> add per_hour or per_day; for no limits use the built-in plan \"allow\"",
+         -> add per_hour, messages_per_hour or another; for no limits use the built-in plan \"allow\"",
     ];
     a_plan_with_a_wrong_limit_is_not_called_limitless: "[plan.bulk]\nper_day = true" => [
         "error 2:11: `per_day` must be a whole number from 0 to 1000000000, not true",
@@ -142,5 +142,9 @@ fn containers_have_the_default_plan_unless_told_otherwise() {
 fn the_built_in_standard_plan_is_there_only_when_it_is_used() {
     assert_eq!(config("[default]\nplan = \"deny\"").plans, []);
     let own = config("[plan.standard]\nper_day = 7").plans;
-    assert_eq!((own.len(), own[0].per_hour, own[0].per_day), (1, None, Some(7)), "an own one takes nothing from it");
+    assert_eq!(
+        (own.len(), own[0].connections.per_hour, own[0].connections.per_day),
+        (1, None, Some(7)),
+        "an own one takes nothing from it"
+    );
 }
