@@ -44,12 +44,28 @@ enum Command {
     Explain(Explain),
     /// Show who sends, the limits and the health of the gate; works without a running agent.
     Status(Json),
-    /// Follow connections as they are decided.
-    Events(Json),
+    /// Follow connections as they are decided, messages that may not pass, and sessions as they end.
+    Events(Events),
     /// Have the running agent load its configuration anew.
     Reload(Json),
     /// Remove the gate and all its counts from the kernel.
     Detach(Json),
+}
+
+#[derive(Args)]
+struct Events {
+    /// Show only these kinds of events
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    only: Vec<EventKind>,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum EventKind {
+    Connect,
+    Session,
+    Stop,
 }
 
 #[derive(Args)]
@@ -109,7 +125,7 @@ fn dispatch(cli: &Cli) -> Result<Code> {
         Command::Check(json) => check::check(path, json.json),
         Command::Explain(args) => explain::explain(path, args),
         Command::Status(json) => status::status(path, json.json),
-        Command::Events(json) => events::events(path, json.json),
+        Command::Events(args) => events::events(path, args),
         Command::Reload(json) => reload::reload(path, json.json),
         Command::Detach(json) => detach::detach(path, json.json),
     }

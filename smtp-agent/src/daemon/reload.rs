@@ -5,9 +5,10 @@ use std::{io::ErrorKind, sync::atomic::Ordering};
 use super::shared::Shared;
 use crate::{
     accounts::database::Database,
-    config::{self, Config, Problems},
+    config::{self, Config, Problem, Problems},
     exit::{Failure, Result},
     kernel::{
+        binaries::is_script,
         cgroup::Hierarchy,
         gate::{Gate, follows, stands, traces},
     },
@@ -25,7 +26,19 @@ pub enum Cause {
 
 /// Reads the host's databases and compiles `config` for them.
 pub fn compile(config: &Config) -> Compiled {
-    policy::compile(config, &Database::read(), &subuid().unwrap_or_default())
+    with_scripts(policy::compile(config, &Database::read(), &subuid().unwrap_or_default()))
+}
+
+/// Adds what is to be said of the programs that are to be counted, as they are on this host.
+fn with_scripts(mut compiled: Compiled) -> Compiled {
+    for path in compiled.sendmail.iter().filter(|path| is_script(path)) {
+        let message = format!(
+            "[smtp] sendmail: {} is a script: the kernel executes its interpreter, so it is not counted",
+            path.display()
+        );
+        compiled.warnings.push(Problem::warning(message).hint("name the program that it executes, too"));
+    }
+    compiled
 }
 
 /// The text of /etc/subuid. A host without the file has no subordinate uids.
@@ -46,7 +59,7 @@ pub fn compile_for_kernel(config: &Config) -> Result<Compiled> {
             "the users and groups of this host cannot be read; see /etc/passwd, /etc/group and /etc/nsswitch.conf",
         ));
     }
-    Ok(policy::compile(config, &users, &subuid()?))
+    Ok(with_scripts(policy::compile(config, &users, &subuid()?)))
 }
 
 /// Loads and installs. On an error the old policy stays in force, the metric says so and so does the answer.

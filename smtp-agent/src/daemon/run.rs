@@ -31,6 +31,7 @@ use crate::{
         addresses,
         binaries::binaries,
         cgroup::{Hierarchy, private_mount},
+        destroy,
         gate::{Attached, Gate},
         host::Host,
         maps::Maps,
@@ -104,6 +105,11 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let mut tasks = JoinSet::new();
     let events = Events::open(&shared.pins)?;
     tasks.spawn(named("events", watch::events(shared.clone(), events)));
+    if let Err(e) = destroy::check() {
+        tracing::warn!(
+            "connections cannot be ended at a limit, only held until the client gives up: this kernel has no tcp_diag ({e})"
+        );
+    }
     let sessions = Events::open(&shared.pins)?;
     tasks.spawn(named("sessions", watch::sessions(shared.clone(), sessions)));
     tasks.spawn(named("addresses", watch::addresses(shared.clone(), watch)));

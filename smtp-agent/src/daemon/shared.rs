@@ -43,7 +43,9 @@ pub struct Status {
     pub reload_success_at: AtomicU64,
     pub unresolved: AtomicUsize,
     pub max_users: AtomicUsize,
+    /// Events read: of connections, and of sessions.
     pub events: AtomicU64,
+    pub session_events: AtomicU64,
     pub events_lost_to_slow_listeners: AtomicU64,
 }
 

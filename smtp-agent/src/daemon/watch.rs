@@ -153,7 +153,7 @@ pub async fn sessions(shared: Arc<Shared>, mut events: Events<SessionEvent>) -> 
         let mut batch = Vec::new();
         let read = events.read(|event| batch.push(event)).await;
         read.map_err(|e| crate::exit::Failure::from_io(&e, "the events of sessions cannot be read"))?;
-        shared.status.events.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        shared.status.session_events.fetch_add(batch.len() as u64, Ordering::Relaxed);
         for event in batch {
             let ended = event.what == what::STOP && event.verdict == Verdict::Refused as u8 && end(&event);
             if shared.events.receiver_count() == 0 {

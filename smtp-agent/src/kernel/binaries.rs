@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     fs,
+    io::Read as _,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -27,6 +28,12 @@ pub fn binary(path: &Path) -> Option<Binary> {
 /// Those of `paths` that are there.
 pub fn binaries(paths: &[PathBuf]) -> HashSet<Binary> {
     paths.iter().filter_map(|path| binary(path)).collect()
+}
+
+/// Whether a file is executed by an interpreter that its first line names (execve(2)).
+pub fn is_script(path: &Path) -> bool {
+    let mut first = [0; 2];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *b"#!"
 }
 
 /// `MKDEV` of include/linux/kdev_t.h, which is not what user space has for the same numbers.
@@ -78,6 +85,9 @@ mod tests {
         assert_eq!(binary(&link), binary(&file));
         assert!(binary(&file).is_some_and(|b| b.inode != 0));
         assert_eq!(binary(dir.path()), None, "a directory");
+        assert!(!is_script(&file), "empty");
+        fs::write(&file, "#!/bin/sh\n").unwrap();
+        assert!(is_script(&link));
         assert_eq!(binary(&dir.path().join("absent")), None);
     }
 }

@@ -12,16 +12,33 @@ use nix::{
 use smtp_common::{event::flag, session::SessionEvent};
 
 /// include/uapi/linux/sock_diag.h and netlink.h.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
 /// Every state of include/net/tcp_states.h.
 const ANY_STATE: u32 = u32::MAX;
 
 const HEADER: usize = 16;
 /// `struct inet_diag_req_v2` of include/uapi/linux/inet_diag.h.
 const REQUEST: usize = 56;
+
+/// Whether connections can be ended at all. A kernel without the module `tcp_diag` answers ENOENT, as one that has it does
+/// for a connection that is gone, so it is asked for something else first: the sockets in no state.
+pub fn check() -> io::Result<()> {
+    let mut message = [0; HEADER + REQUEST];
+    message[..4].copy_from_slice(&((HEADER + REQUEST) as u32).to_ne_bytes());
+    message[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    message[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    message[HEADER] = libc::AF_INET as u8;
+    message[HEADER + 1] = libc::IPPROTO_TCP as u8;
+    match exchange(&message)? {
+        (NLMSG_ERROR, errno) if errno != 0 => Err(io::Error::from_raw_os_error(-errno)),
+        _ => Ok(()),
+    }
+}
 
 /// Ends the connection an event tells of. It is found by its cookie, so that no other can be hit: not even one that has
 /// the same addresses and ports by now.
@@ -65,17 +82,23 @@ fn message(event: &SessionEvent) -> [u8; HEADER + REQUEST] {
 }
 
 fn ask(message: &[u8]) -> io::Result<()> {
+    match exchange(message)? {
+        (NLMSG_ERROR, 0) => Ok(()),
+        (NLMSG_ERROR, errno) => Err(io::Error::from_raw_os_error(-errno)),
+        _ => Err(io::Error::other("the kernel has answered something else")),
+    }
+}
+
+/// Sends a message and returns the type of the answer, and the number it begins with.
+fn exchange(message: &[u8]) -> io::Result<(u16, i32)> {
     let netlink = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
     use std::os::fd::AsRawFd as _;
     send(netlink.as_raw_fd(), message, MsgFlags::empty())?;
     let mut answer = [0; 1024];
     let len = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
     let word = |at: usize| i32::from_ne_bytes([answer[at], answer[at + 1], answer[at + 2], answer[at + 3]]);
-    if len < HEADER + size_of::<i32>() || u16::from_ne_bytes([answer[4], answer[5]]) != NLMSG_ERROR {
-        return Err(io::Error::other("the kernel has answered something else"));
+    if len < HEADER + size_of::<i32>() {
+        return Err(io::Error::other("the kernel's answer is cut short"));
     }
-    match word(HEADER) {
-        0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(-errno)),
-    }
+    Ok((u16::from_ne_bytes([answer[4], answer[5]]), word(HEADER)))
 }

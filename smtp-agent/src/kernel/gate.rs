@@ -183,9 +183,8 @@ impl Gate {
     /// is.
     pub fn attach_tracers(&mut self, maps: &mut Maps) -> Result<()> {
         if let Some(why) = &self.untraceable {
-            tracing::warn!(
-                "executions of sendmail are neither counted nor limited: the programs that do need Linux 6.1 or newer ({why})"
-            );
+            tracing::warn!("executions of sendmail are neither counted nor limited: that needs Linux 6.1 or newer");
+            tracing::debug!("{why}");
             return Ok(());
         }
         let mut links = Vec::new();

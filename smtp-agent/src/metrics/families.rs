@@ -1,9 +1,8 @@
 //! A scrape: every family in the text format, and how a family is made.
 
 use prometheus::{
-    CounterVec as FloatCounterVec, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-    core::{AtomicU64, Collector, GenericCounter, GenericCounterVec},
+    CounterVec as FloatCounterVec, Encoder, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::{AtomicU64, Collector, GenericCounterVec},
 };
 
 use super::{connections, conversations, health, limits, named::Named};
@@ -40,10 +39,6 @@ pub(super) fn counters(registry: &Registry, name: &str, help: &str, labels: &[&s
 /// For sums that are no whole numbers.
 pub(super) fn float_counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<FloatCounterVec> {
     register(registry, FloatCounterVec::new(Opts::new(name, help), labels)?)
-}
-
-pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> Result<GenericCounter<AtomicU64>> {
-    register(registry, IntCounter::new(name, help)?)
 }
 
 pub(super) fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec> {

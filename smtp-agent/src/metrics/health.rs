@@ -9,7 +9,7 @@ use smtp_common::{
     rule::Policy,
 };
 
-use super::families::{Result, counter, counters, gauge, gauges, int_gauges};
+use super::families::{Result, counters, gauge, gauges, int_gauges};
 use crate::{
     daemon::shared::Shared,
     kernel::{gate, maps::Maps},
@@ -31,8 +31,14 @@ pub(super) fn families(
 ) -> Result<()> {
     let status = &shared.status;
 
-    counter(registry, "smtp_agent_events_total", "Events the agent has read from the kernel since it started.")?
-        .inc_by(status.events.load(Ordering::Relaxed));
+    let read = counters(
+        registry,
+        "smtp_agent_events_total",
+        "Events the agent has read from the kernel since it started, of connections and of sessions.",
+        &["of"],
+    )?;
+    read.with_label_values(&["connections"]).inc_by(status.events.load(Ordering::Relaxed));
+    read.with_label_values(&["sessions"]).inc_by(status.session_events.load(Ordering::Relaxed));
     let lost = counters(
         registry,
         "smtp_agent_events_lost_total",

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One line of `smtp-agent events`. New kinds may come: a reader passes over those it does not know.
+/// One line of `smtp-agent events`. New kinds may come: who reads the JSON passes over those it does not know.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Line {
