@@ -217,10 +217,12 @@ pub enum Loss {
     SessionRingFull = 7,
     /// A failure brake that found no room: it does not hold its account.
     BrakesFull = 8,
+    /// The end of a session, or a message that would not have passed, beyond the account's budget of the second.
+    SessionsRateLimited = 9,
 }
 
 impl Loss {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::RateLimited,
         Self::RingFull,
         Self::WindowsFull,
@@ -230,9 +232,10 @@ impl Loss {
         Self::TalliesFull,
         Self::SessionRingFull,
         Self::BrakesFull,
+        Self::SessionsRateLimited,
     ];
     /// Causes of lost events, as `smtp_agent_events_lost_total{cause}` lists them.
-    pub const EVENTS: [Self; 3] = [Self::RateLimited, Self::RingFull, Self::SessionRingFull];
+    pub const EVENTS: [Self; 4] = [Self::RateLimited, Self::RingFull, Self::SessionsRateLimited, Self::SessionRingFull];
     /// Maps that had no room, as `smtp_agent_map_full_total{map}` lists them.
     pub const MAPS: [Self; 6] = [
         Self::WindowsFull,
@@ -254,6 +257,7 @@ impl Loss {
             Self::TalliesFull => "tallies",
             Self::SessionRingFull => "session_ring_full",
             Self::BrakesFull => "brakes",
+            Self::SessionsRateLimited => "sessions_rate_limited",
         }
     }
 }

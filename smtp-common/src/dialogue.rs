@@ -129,6 +129,15 @@ pub struct Dialogue {
 const _: () = assert!(size_of::<Dialogue>() == 656 - 512 + 1024);
 
 impl Dialogue {
+    /// Part of the conversation was not seen, be it the beginning: nothing is understood before the next 354.
+    #[inline(always)]
+    pub fn join_late(&mut self) {
+        self.shared.confuse();
+        self.shared.answered.set(self.shared.sent.get());
+        self.client.join_late(&self.shared);
+        self.server.join_late();
+    }
+
     /// More was sent in one packet than can be read.
     #[inline(always)]
     pub fn flood(&mut self) {

@@ -48,7 +48,7 @@ pub(crate) fn sent(ctx: &SkBuffContext, port: Port) -> i32 {
     let Some(segment) = packet::segment(ctx) else { return PASS };
     let Some(beside) = follow::known(ctx, port, || packet::destination(ctx, segment.is_v6)) else { return PASS };
     let session = follow::session(beside);
-    if session.stage & stage::OVER != 0 {
+    if is_done(session) {
         return PASS;
     }
     let verdict = match place_of_sent(session, &segment) {
@@ -67,6 +67,13 @@ pub(crate) fn sent(ctx: &SkBuffContext, port: Port) -> i32 {
         follow_to_the_end(session, &segment, stage::CLIENT_DONE, stage::SERVER_DONE);
     }
     verdict
+}
+
+/// Whether a session was counted to its end. One that was stopped stays stopped even then: what was held back may still
+/// try to leave.
+#[inline(always)]
+fn is_done(session: &Session) -> bool {
+    session.stage & (stage::OVER | stage::STOPPED) == stage::OVER
 }
 
 /// Hands a segment to one of the readers below, step by step.
@@ -99,9 +106,9 @@ fn place_of_sent(session: &mut Session, segment: &Segment) -> Place {
     if session.stage & stage::SENDING == 0 {
         session.stage |= stage::SENDING;
         session.next_sent = seq;
-        if !syn && session.stage & stage::JOINED_LATE == 0 {
+        if !syn {
             // Its beginning was not seen: nobody followed sessions then.
-            follow::miss_the_beginning(session);
+            follow::miss(session);
         }
     }
     if segment.len == 0 {
@@ -116,8 +123,11 @@ fn place_of_sent(session: &mut Session, segment: &Segment) -> Place {
             session.retransmits += 1;
             return Place::Verdict(PASS);
         }
-        // What comes before was not sent yet, or a program beside this one holds it back.
-        Part::Ahead => return Place::Verdict(DROP),
+        Part::Ahead => {
+            // TCP sends in order: what comes before has left while nobody followed sessions.
+            follow::miss(session);
+            0
+        }
     };
     session.bytes_sent += (segment.len - from) as u64;
     session.exchanges += session.server_spoke;
@@ -213,14 +223,14 @@ fn load(skb: *mut __sk_buff, at: u32, ahead: u32, chunk: &mut Chunk) -> u32 {
 pub(crate) fn received(ctx: &SkBuffContext, port: Port) -> i32 {
     let Some(segment) = packet::segment(ctx) else { return PASS };
     let Some(beside) = follow::known(ctx, port, || packet::source(ctx, segment.is_v6)) else { return PASS };
-    if follow::session(beside).stage & stage::OVER != 0 {
+    if is_done(follow::session(beside)) {
         return PASS;
     }
     if !follow::claim(beside) {
         return DROP;
     }
     let session = follow::session(beside);
-    let verdict = match place_of_received(session, &segment) {
+    let verdict = match place_of_received(ctx, session, &segment) {
         Place::Verdict(verdict) => verdict,
         Place::New(from) => {
             let before = Counts::of(session);
@@ -241,7 +251,7 @@ pub(crate) fn received(ctx: &SkBuffContext, port: Port) -> i32 {
 }
 
 #[inline(always)]
-fn place_of_received(session: &mut Session, segment: &Segment) -> Place {
+fn place_of_received(ctx: &SkBuffContext, session: &mut Session, segment: &Segment) -> Place {
     let syn = segment.flags & tcp_flag::SYN != 0;
     let seq = if syn { segment.seq.wrapping_add(1) } else { segment.seq };
     if segment.flags & tcp_flag::RST != 0 {
@@ -250,8 +260,8 @@ fn place_of_received(session: &mut Session, segment: &Segment) -> Place {
     if session.stage & stage::RECEIVING == 0 {
         session.stage |= stage::RECEIVING;
         session.next_received = seq;
-        if !syn && session.stage & stage::JOINED_LATE == 0 {
-            follow::miss_the_beginning(session);
+        if !syn {
+            follow::miss(session);
         }
     }
     if segment.len == 0 {
@@ -263,6 +273,11 @@ fn place_of_received(session: &mut Session, segment: &Segment) -> Place {
     let from = match part(seq, segment.len, session.next_received) {
         Part::New(from) => from,
         Part::Old => return Place::Verdict(PASS),
+        // What TCP itself waits for now: what comes before has arrived while nobody followed sessions.
+        Part::Ahead if follow::awaited(ctx) == Some(seq) => {
+            follow::miss(session);
+            0
+        }
         // Lost on the way, or overtaken: it comes again, in its place.
         Part::Ahead => return Place::Verdict(DROP),
     };

@@ -5,7 +5,7 @@ use core::{ffi::c_void, ptr::NonNull};
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_spin_lock},
     helpers::{
-        bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_spin_lock, bpf_spin_unlock,
+        bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_spin_lock, bpf_spin_unlock, bpf_tcp_sock,
         generated::{bpf_get_socket_cookie, bpf_get_socket_uid, bpf_sk_storage_delete, bpf_sk_storage_get},
     },
     programs::{SkBuffContext, SockAddrContext},
@@ -127,13 +127,28 @@ pub(crate) fn known(ctx: &SkBuffContext, port: Port, peer: impl FnOnce() -> Opti
     }
 }
 
-/// A session was begun and its first packets were not seen.
+/// Packets of a session were not seen: it is understood again from its next 354 on.
 #[inline(always)]
-pub(crate) fn miss_the_beginning(session: &mut Session) {
-    session.stage |= stage::JOINED_LATE;
-    session.dialogue.client.join_late(&session.dialogue.shared);
-    session.dialogue.server.join_late();
-    tally(session.account, session.route, family::UNSEEN, Unseen::JoinedLate as u8, 1);
+pub(crate) fn miss(session: &mut Session) {
+    session.dialogue.join_late();
+    if session.stage & stage::JOINED_LATE == 0 {
+        session.stage |= stage::JOINED_LATE;
+        tally(session.account, session.route, family::UNSEEN, Unseen::JoinedLate as u8, 1);
+    }
+}
+
+/// The sequence number the socket of a packet waits for.
+#[inline(always)]
+pub(crate) fn awaited(ctx: &SkBuffContext) -> Option<u32> {
+    // SAFETY: plain reads of the context and of what helpers return, once it is not null.
+    unsafe {
+        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
+        if socket.is_null() {
+            return None;
+        }
+        let tcp = bpf_tcp_sock(socket);
+        if tcp.is_null() { None } else { Some((*tcp).rcv_nxt) }
+    }
 }
 
 /// A connection that was there before the gate: charged to the user its socket belongs to.
@@ -185,7 +200,7 @@ fn join_late(ctx: &SkBuffContext, port: Port, peer: Option<Address>, now: u64) -
         session.route = route(&peer) as u8;
     }
     session.since = now;
-    miss_the_beginning(session);
+    miss(session);
     Some(beside)
 }
 
@@ -270,7 +285,7 @@ pub(crate) fn end(session: &mut Session, outcome: SessionOutcome, now: u64) {
     let Some(&generation) = ACTIVE.get(0) else { return };
     let Some(policy) = POLICY.get(generation & 1) else { return };
     if !within_budget(account, Class::Ended, now, policy.event_budget) {
-        return lost(Loss::RateLimited);
+        return lost(Loss::SessionsRateLimited);
     }
     tell(session, now, Told { what: what::END, verdict: 0, outcome: outcome as u8, cookie: 0 });
 }
@@ -302,7 +317,7 @@ pub(crate) fn tell_stop(ctx: &SkBuffContext, session: &mut Session) {
         let Some(&generation) = ACTIVE.get(0) else { return };
         let Some(policy) = POLICY.get(generation & 1) else { return };
         if !within_budget(session.account, Class::Refused, now, policy.event_budget) {
-            return lost(Loss::RateLimited);
+            return lost(Loss::SessionsRateLimited);
         }
     }
     note_source(ctx, session);

@@ -33,7 +33,7 @@ pub(crate) struct WindowValue {
 
 const _: () = assert!(size_of::<WindowValue>() == size_of::<LockedWindows>());
 
-use crate::follow::SessionValue;
+use crate::{follow::SessionValue, pipe::Image};
 
 #[btf_map]
 pub(crate) static META: Array<Meta, 1> = Array::new();
@@ -107,9 +107,9 @@ pub(crate) static SENDMAIL: HashMap<Binary, u32, { capacity::SENDMAIL }> = HashM
 #[btf_map]
 pub(crate) static TURN: Array<u64, 1> = Array::new();
 
-/// Processes that run such a program with rights of its own, by id: when each began, in nanoseconds of the boot clock.
+/// Processes that run such a program, which its user's code is not part of, by id.
 #[btf_map]
-pub(crate) static IMAGES: LruHashMap<u32, u64, { capacity::IMAGES }> = LruHashMap::new();
+pub(crate) static IMAGES: LruHashMap<u32, Image, { capacity::IMAGES }> = LruHashMap::new();
 
 /// Empty windows to copy from: 568 bytes are more than the stack has. Typed without the lock, which a
 /// helper may not read.

@@ -2,14 +2,15 @@
 
 use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_send_signal};
 use smtp_common::{
-    connection::{Address, Attempt, Route},
+    connection::{Account, Address, Attempt, Route},
     counter::{Reason, Verdict},
     names::Binary,
-    rule::GENERATIONS,
+    rule::{Action, GENERATIONS, Rules},
     tally::Unit,
 };
 
 use crate::{
+    account::Generation,
     emit::{Outcome, count, event},
     identify::{identify_task, read},
     maps::{
@@ -49,11 +50,21 @@ fn effective_uid(task: u64) -> Option<u32> {
     read::<u32>(read::<u64>(task, TASK_CRED.load())?, CRED_EUID.load())
 }
 
-/// Whether this very process is such a program already. Its number alone does not tell: numbers are used again.
+/// A process that runs such a program.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Image {
+    /// When it began, in nanoseconds of the boot clock. Its number alone does not tell: numbers are used again.
+    start: u64,
+    /// 1 while it has other rights than its user, as far as is known.
+    privileged: u64,
+}
+
+/// What is known of this very process.
 #[inline(always)]
-fn is_image(tgid: u32, start: u64) -> bool {
-    // SAFETY: one word, read at once.
-    matches!(unsafe { IMAGES.get(tgid) }, Some(&known) if known == start)
+fn image(tgid: u32, start: u64) -> Option<Image> {
+    // SAFETY: copied out at once; whoever writes it writes the same or removes it.
+    unsafe { IMAGES.get(tgid) }.copied().filter(|image| image.start == start)
 }
 
 /// `task` is the current one, `bprm` what it has become.
@@ -63,23 +74,32 @@ pub(crate) fn executed(task: u64, bprm: u64) {
         return;
     }
     let Some((tgid, start)) = identity(task) else { return };
-    let again = is_image(tgid, start);
+    let image = image(tgid, start);
     let known = match binary(bprm) {
         // SAFETY: only asked whether it is there.
         Some(binary) => unsafe { SENDMAIL.get(binary) }.is_some(),
         None => false,
     };
     if !known {
-        if again {
+        if image.is_some() {
             let _ = IMAGES.remove(tgid);
         }
         return;
     }
-    if again {
-        // Exim executes itself to deliver what it has just taken: the same submission.
-        return;
+    // Exim executes itself to deliver what it has just taken, with its rights or as its own user: the same submission.
+    match image {
+        Some(image) if image.privileged != 0 || is_exempt() => {}
+        _ => submit(task, tgid, start),
     }
-    submit(task, tgid, start);
+}
+
+/// Whether the current user is one that the policy exempts, as the MTA's own is.
+#[inline(always)]
+fn is_exempt() -> bool {
+    let uid = aya_ebpf::helpers::bpf_get_current_uid_gid() as u32;
+    let Some(&generation) = ACTIVE.get(0) else { return false };
+    let rule = Generation(generation & (GENERATIONS - 1)).rule(Account::user(uid));
+    matches!(rule, Some(rule) if rule.action == Action::Exempt as u8)
 }
 
 #[inline(always)]
@@ -114,24 +134,22 @@ fn submit(task: u64, tgid: u32, start: u64) {
     // Only a program with rights of its own can be told by what it is: in another one its user's code may run, by way of
     // LD_PRELOAD or ptrace(2).
     if who.uid == 0 || effective_uid(task) != Some(who.uid) {
-        let _ = IMAGES.insert(tgid, start, 0);
+        let _ = IMAGES.insert(tgid, Image { start, privileged: 1 }, 0);
     }
 }
 
-/// A child of such a program is one too, until it becomes another program or gives the rights up: what it then executes is
-/// its user's doing (`exim -be` runs commands, and .forward files name them).
+/// A child of such a program is one too, until it becomes another program. Where the rights were given up before, what it
+/// executes may be its user's doing: `exim -be` runs commands, and .forward files name them.
 #[inline(always)]
 pub(crate) fn forked(parent: u64, child: u64) {
     let Some((tgid, start)) = identity(parent) else { return };
-    if !is_our_turn() || !is_image(tgid, start) {
+    if !is_our_turn() || image(tgid, start).is_none() {
         return;
     }
     let uid = aya_ebpf::helpers::bpf_get_current_uid_gid() as u32;
-    if uid != 0 && effective_uid(parent) == Some(uid) {
-        return;
-    }
+    let privileged = (uid == 0 || effective_uid(parent) != Some(uid)) as u64;
     if let Some((tgid, start)) = identity(child) {
-        let _ = IMAGES.insert(tgid, start, 0);
+        let _ = IMAGES.insert(tgid, Image { start, privileged }, 0);
     }
 }
 

@@ -57,8 +57,9 @@ const _: () = assert!(size_of::<Client>() == 56);
 impl Client {
     /// For a conversation that was met in the middle.
     #[inline(always)]
-    pub fn join_late(&mut self, shared: &Shared) {
-        shared.confuse();
+    pub(super) fn join_late(&mut self, shared: &Shared) {
+        self.skip = 0;
+        self.in_chunks = 0;
         self.lose_thread(shared);
     }
 

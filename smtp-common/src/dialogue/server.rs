@@ -77,9 +77,11 @@ impl Effect {
 impl Server {
     /// For a conversation that was met in the middle.
     #[inline(always)]
-    pub fn join_late(&mut self) {
+    pub(super) fn join_late(&mut self) {
+        self.state = 0;
         self.next = next::ANSWER;
         self.in_clear = 1;
+        self.close();
     }
 
     /// Before a chunk that begins with this byte. False where nothing of it is to be read: TLS begins.
