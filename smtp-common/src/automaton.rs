@@ -60,6 +60,17 @@ pub mod action {
     }
 }
 
+/// Gives each of `letters`, in either case, a class of its own: `first` and those after it, in their order.
+pub const fn letters_as(mut classes: [u8; 256], letters: &[u8], first: u8) -> [u8; 256] {
+    let mut i = 0;
+    while i < letters.len() {
+        classes[letters[i].to_ascii_uppercase() as usize] = first + i as u8;
+        classes[letters[i].to_ascii_lowercase() as usize] = first + i as u8;
+        i += 1;
+    }
+    classes
+}
+
 /// Transitions by state and class.
 pub struct Table(pub [Entry; STATES * CLASSES]);
 

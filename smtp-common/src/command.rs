@@ -3,7 +3,7 @@
 //! [`TABLE`] reads all of it byte by byte. What a line was is told by the state in which its line feed was met
 //! ([`KINDS`]).
 
-use crate::automaton::{Entry, STATES, Table, action::*};
+use crate::automaton::{Entry, STATES, Table, action::*, letters_as};
 
 /// What the client has sent that gets a reply of its own. Values of the pending queue.
 pub mod kind {
@@ -57,20 +57,13 @@ mod class {
 pub static CLASS: [u8; 256] = {
     let mut classes = [class::OTHER; 256];
     let mut byte = 0;
-    while byte < 256 {
-        let upper = (byte as u8).to_ascii_uppercase();
-        if upper.is_ascii_alphanumeric() {
-            classes[byte] = if upper.is_ascii_digit() { class::DIGIT } else { class::WORD };
-        }
-        let mut i = 0;
-        while i < class::LETTERS.len() {
-            if class::LETTERS[i] == upper {
-                classes[byte] = class::FIRST_LETTER + i as u8;
-            }
-            i += 1;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            classes[byte] = if (byte as u8).is_ascii_digit() { class::DIGIT } else { class::WORD };
         }
         byte += 1;
     }
+    classes = letters_as(classes, class::LETTERS, class::FIRST_LETTER);
     classes[b' ' as usize] = class::BLANK;
     classes[b'\t' as usize] = class::BLANK;
     classes[b'\r' as usize] = class::CR;

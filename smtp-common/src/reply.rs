@@ -2,7 +2,7 @@
 //!
 //! [`TABLE`] reads them byte by byte, and notices the keyword CHUNKING, without which BDAT is just an unknown command.
 
-use crate::automaton::{Entry, Table, action::*};
+use crate::automaton::{Entry, Table, action::*, letters_as};
 
 /// Set when the text of a line begins with the keyword CHUNKING.
 pub const CHUNKING: Entry = MARK_A;
@@ -21,21 +21,11 @@ mod class {
 }
 
 pub static CLASS: [u8; 256] = {
-    let mut classes = [class::OTHER; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let upper = (byte as u8).to_ascii_uppercase();
-        if upper.is_ascii_digit() {
-            classes[byte] = class::DIGIT;
-        }
-        let mut i = 0;
-        while i < class::LETTERS.len() {
-            if class::LETTERS[i] == upper {
-                classes[byte] = class::FIRST_LETTER + i as u8;
-            }
-            i += 1;
-        }
-        byte += 1;
+    let mut classes = letters_as([class::OTHER; 256], class::LETTERS, class::FIRST_LETTER);
+    let mut digit = b'0';
+    while digit <= b'9' {
+        classes[digit as usize] = class::DIGIT;
+        digit += 1;
     }
     classes[b' ' as usize] = class::BLANK;
     classes[b'\t' as usize] = class::BLANK;

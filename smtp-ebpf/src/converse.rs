@@ -51,7 +51,7 @@ pub(crate) fn sent(ctx: &SkBuffContext, port: Port) -> i32 {
     if is_done(session) {
         return PASS;
     }
-    let verdict = match place_of_sent(session, &segment) {
+    let verdict = match place(ctx, session, &segment, Way::Out) {
         Place::Verdict(verdict) => verdict,
         Place::New(from) => {
             let client = &session.dialogue.client;
@@ -98,42 +98,69 @@ fn read_all(
     }
 }
 
+/// Which way a packet goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Out,
+    In,
+}
+
+/// Finds a segment's place in its stream, and notes what is new in it.
 #[inline(always)]
-fn place_of_sent(session: &mut Session, segment: &Segment) -> Place {
+fn place(ctx: &SkBuffContext, session: &mut Session, segment: &Segment, way: Way) -> Place {
     let syn = segment.flags & tcp_flag::SYN != 0;
     // The SYN takes a number of its own; data may follow at once (TCP Fast Open).
     let seq = if syn { segment.seq.wrapping_add(1) } else { segment.seq };
-    if session.stage & stage::SENDING == 0 {
-        session.stage |= stage::SENDING;
-        session.next_sent = seq;
+    let begun = if way == Way::Out { stage::SENDING } else { stage::RECEIVING };
+    let mut next = if way == Way::Out { session.next_sent } else { session.next_received };
+    if session.stage & begun == 0 {
+        session.stage |= begun;
+        next = seq;
         if !syn {
             // Its beginning was not seen: nobody followed sessions then.
             follow::miss(session);
         }
     }
-    if segment.len == 0 {
-        return Place::Verdict(PASS);
-    }
-    if session.stage & stage::STOPPED != 0 {
-        return Place::Verdict(DROP);
-    }
-    let from = match part(seq, segment.len, session.next_sent) {
+    let found = part(seq, segment.len, next);
+    let end = seq.wrapping_add(segment.len);
+    let from = match found {
+        _ if segment.len == 0 => return keep(session, way, next, PASS),
+        _ if session.stage & stage::STOPPED != 0 => return keep(session, way, next, DROP),
         Part::New(from) => from,
         Part::Old => {
-            session.retransmits += 1;
-            return Place::Verdict(PASS);
+            session.retransmits += (way == Way::Out) as u32;
+            return keep(session, way, next, PASS);
         }
-        Part::Ahead => {
-            // TCP sends in order: what comes before has left while nobody followed sessions.
+        // TCP sends in order: what comes before has left while nobody followed sessions. What arrives ahead is lost on the
+        // way or overtaken, and comes again in its place; unless it is what TCP itself waits for now.
+        Part::Ahead if way == Way::Out || follow::awaited(ctx) == Some(seq) => {
             follow::miss(session);
             0
         }
+        Part::Ahead => return keep(session, way, next, DROP),
     };
-    session.bytes_sent += (segment.len - from) as u64;
-    session.exchanges += session.server_spoke;
-    session.server_spoke = 0;
-    session.next_sent = seq.wrapping_add(segment.len);
-    if session.dialogue.shared.is_encrypted() { Place::Verdict(PASS) } else { Place::New(from) }
+    let new = (segment.len - from) as u64;
+    if way == Way::Out {
+        session.bytes_sent += new;
+        session.exchanges += session.server_spoke;
+        session.server_spoke = 0;
+    } else {
+        session.bytes_received += new;
+        session.server_spoke = 1;
+    }
+    let unread = keep(session, way, end, PASS);
+    if session.dialogue.shared.is_encrypted() { unread } else { Place::New(from) }
+}
+
+/// Notes the number that comes next.
+#[inline(always)]
+fn keep(session: &mut Session, way: Way, next: u32, verdict: i32) -> Place {
+    if way == Way::Out {
+        session.next_sent = next;
+    } else {
+        session.next_received = next;
+    }
+    Place::Verdict(verdict)
 }
 
 /// What a packet names or begins is charged before it leaves. If anything in it may not pass, none of it does.
@@ -230,7 +257,12 @@ pub(crate) fn received(ctx: &SkBuffContext, port: Port) -> i32 {
         return DROP;
     }
     let session = follow::session(beside);
-    let verdict = match place_of_received(ctx, session, &segment) {
+    // A reset ends the session, whatever its number is: TCP looks at that.
+    let placed = match segment.flags & tcp_flag::RST {
+        0 => place(ctx, session, &segment, Way::In),
+        _ => Place::Verdict(PASS),
+    };
+    let verdict = match placed {
         Place::Verdict(verdict) => verdict,
         Place::New(from) => {
             let before = Counts::of(session);
@@ -248,43 +280,6 @@ pub(crate) fn received(ctx: &SkBuffContext, port: Port) -> i32 {
         follow_to_the_end(session, &segment, stage::SERVER_DONE, stage::CLIENT_DONE);
     }
     verdict
-}
-
-#[inline(always)]
-fn place_of_received(ctx: &SkBuffContext, session: &mut Session, segment: &Segment) -> Place {
-    let syn = segment.flags & tcp_flag::SYN != 0;
-    let seq = if syn { segment.seq.wrapping_add(1) } else { segment.seq };
-    if segment.flags & tcp_flag::RST != 0 {
-        return Place::Verdict(PASS);
-    }
-    if session.stage & stage::RECEIVING == 0 {
-        session.stage |= stage::RECEIVING;
-        session.next_received = seq;
-        if !syn {
-            follow::miss(session);
-        }
-    }
-    if segment.len == 0 {
-        return Place::Verdict(PASS);
-    }
-    if session.stage & stage::STOPPED != 0 {
-        return Place::Verdict(DROP);
-    }
-    let from = match part(seq, segment.len, session.next_received) {
-        Part::New(from) => from,
-        Part::Old => return Place::Verdict(PASS),
-        // What TCP itself waits for now: what comes before has arrived while nobody followed sessions.
-        Part::Ahead if follow::awaited(ctx) == Some(seq) => {
-            follow::miss(session);
-            0
-        }
-        // Lost on the way, or overtaken: it comes again, in its place.
-        Part::Ahead => return Place::Verdict(DROP),
-    };
-    session.bytes_received += (segment.len - from) as u64;
-    session.server_spoke = 1;
-    session.next_received = seq.wrapping_add(segment.len);
-    if session.dialogue.shared.is_encrypted() { Place::Verdict(PASS) } else { Place::New(from) }
 }
 
 /// What a session had counted before a packet.

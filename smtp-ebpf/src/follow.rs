@@ -182,10 +182,10 @@ fn join_late(ctx: &SkBuffContext, port: Port, peer: Option<Address>, now: u64) -
     }
     // SAFETY: plain helper call.
     let uid = unsafe { bpf_get_socket_uid(ctx.skb.skb) };
-    let netns = netns_of(ctx);
+    let (net, netns) = netns_of(ctx).unwrap_or((0, 0));
     session.account = if is_foreign(netns) {
         session.flags = flag::FOREIGN_NETNS;
-        foreign_account(netns)
+        foreign_account(net, netns)
     } else {
         Account::user(owner_now(uid))
     };
@@ -204,15 +204,13 @@ fn join_late(ctx: &SkBuffContext, port: Port, peer: Option<Address>, now: u64) -
     Some(beside)
 }
 
-/// Cookie of the network namespace of a packet's socket: `bpf_get_netns_cookie` is not to be had here before Linux 6.15.
+/// The network namespace of a packet's socket, and its cookie: `bpf_get_netns_cookie` is not to be had here before Linux
+/// 6.15.
 #[inline(always)]
-fn netns_of(ctx: &SkBuffContext) -> u64 {
-    let cookie = || {
-        let socket = read::<u64>(ctx.skb.skb as u64, SKB_SK.load())?;
-        let net = read::<u64>(socket, SOCK_NET.load())?;
-        read::<u64>(net, NET_COOKIE.load())
-    };
-    cookie().unwrap_or(0)
+fn netns_of(ctx: &SkBuffContext) -> Option<(u64, u64)> {
+    let socket = read::<u64>(ctx.skb.skb as u64, SKB_SK.load())?;
+    let net = read::<u64>(socket, SOCK_NET.load())?;
+    Some((net, read::<u64>(net, NET_COOKIE.load())?))
 }
 
 /// Makes this processor the one that reads what has arrived, unless another one does and goes on doing so.

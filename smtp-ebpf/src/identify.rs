@@ -40,80 +40,79 @@ pub(crate) struct Task {
     pub(crate) flags: u16,
 }
 
+impl Task {
+    /// The current one, charged to its user until more is known.
+    #[inline(always)]
+    fn current(netns: u64) -> Self {
+        let uid_gid = bpf_get_current_uid_gid();
+        // SAFETY: plain helper call on the current task.
+        let cgroup = unsafe { bpf_get_current_cgroup_id() };
+        Self {
+            account: Account::user(uid_gid as u32),
+            host_uid: None,
+            uid: uid_gid as u32,
+            gid: (uid_gid >> 32) as u32,
+            pid_tgid: bpf_get_current_pid_tgid(),
+            cgroup,
+            netns,
+            flags: 0,
+        }
+    }
+
+    /// Charges it to the owner of a subordinate uid, and in another network namespace (`foreign`) to who made that, or to
+    /// the container it is.
+    #[inline(always)]
+    fn settle(
+        &mut self,
+        policy: &Policy,
+        generation: u32,
+        foreign: bool,
+        maker: impl FnOnce() -> Option<u32>,
+        container: impl FnOnce(u64, u64) -> Account,
+    ) {
+        if foreign {
+            self.flags |= flag::FOREIGN_NETNS;
+            if in_host_pid_namespace() {
+                self.flags |= flag::HOST_PIDNS;
+                self.host_uid = Some(owner(policy, generation, self.uid).unwrap_or(self.uid));
+            }
+            let maker = maker().map(|uid| owner(policy, generation, uid).unwrap_or(uid));
+            self.account = match maker {
+                Some(maker) if maker != 0 => {
+                    self.host_uid = Some(maker);
+                    Account::new(kind::ROOTLESS, maker as u64)
+                }
+                _ => container(self.netns, self.cgroup),
+            };
+        } else if let Some(owner) = owner(policy, generation, self.uid) {
+            self.flags |= flag::SUBORDINATE;
+            self.account = Account::user(owner);
+        }
+    }
+}
+
 #[inline(always)]
 pub(crate) fn identify(ctx: &SockAddrContext, policy: &Policy, generation: u32) -> Task {
-    let uid_gid = bpf_get_current_uid_gid();
-    let uid = uid_gid as u32;
     // SAFETY: the context is the program's own.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    // SAFETY: plain helper calls on the current task.
-    let cgroup = unsafe { bpf_get_current_cgroup_id() };
-    let mut task = Task {
-        account: Account::user(uid),
-        host_uid: None,
-        uid,
-        gid: (uid_gid >> 32) as u32,
-        pid_tgid: bpf_get_current_pid_tgid(),
-        cgroup,
-        netns,
-        flags: 0,
-    };
+    let mut task = Task::current(netns);
     // Kernel threads carry the initial credentials, so nobody else needs the two reads.
-    if uid == 0 && is_kernel_thread() {
+    if task.uid == 0 && is_kernel_thread() {
         task.flags |= flag::KERNEL_THREAD;
         task.account = Account::KERNEL;
     }
-    if netns != initial_netns() {
-        task.flags |= flag::FOREIGN_NETNS;
-        if in_host_pid_namespace() {
-            task.flags |= flag::HOST_PIDNS;
-            task.host_uid = Some(owner(policy, generation, uid).unwrap_or(uid));
-        }
-        let maker = maker_of_netns(ctx).map(|uid| owner(policy, generation, uid).unwrap_or(uid));
-        task.account = match maker {
-            Some(maker) if maker != 0 => {
-                task.host_uid = Some(maker);
-                Account::new(kind::ROOTLESS, maker as u64)
-            }
-            _ => container(netns, cgroup),
-        };
-    } else if let Some(owner) = owner(policy, generation, uid) {
-        task.flags |= flag::SUBORDINATE;
-        task.account = Account::user(owner);
-    }
+    task.settle(policy, generation, netns != initial_netns(), || maker_of(netns_of_socket(ctx)?), container);
     task
 }
 
 /// The current task, `task`, where there is no socket to ask: by the network namespace it lives in.
 #[inline(always)]
 pub(crate) fn identify_task(policy: &Policy, generation: u32, task: u64) -> Task {
-    let uid_gid = bpf_get_current_uid_gid();
-    let uid = uid_gid as u32;
     let net = || read::<u64>(read::<u64>(task, TASK_NSPROXY.load())?, NSPROXY_NET.load());
-    let netns = net().and_then(|net| read::<u64>(net, NET_COOKIE.load())).unwrap_or(0);
-    // SAFETY: plain helper call on the current task.
-    let cgroup = unsafe { bpf_get_current_cgroup_id() };
-    let mut found = Task {
-        account: Account::user(uid),
-        host_uid: None,
-        uid,
-        gid: (uid_gid >> 32) as u32,
-        pid_tgid: bpf_get_current_pid_tgid(),
-        cgroup,
-        netns,
-        flags: 0,
-    };
-    if is_foreign(netns) {
-        found.flags |= flag::FOREIGN_NETNS;
-        if in_host_pid_namespace() {
-            found.flags |= flag::HOST_PIDNS;
-            found.host_uid = Some(owner(policy, generation, uid).unwrap_or(uid));
-        }
-        found.account = foreign_account(netns);
-    } else if let Some(owner) = owner(policy, generation, uid) {
-        found.flags |= flag::SUBORDINATE;
-        found.account = Account::user(owner);
-    }
+    let net = net();
+    let netns = net.and_then(|net| read::<u64>(net, NET_COOKIE.load())).unwrap_or(0);
+    let mut found = Task::current(netns);
+    found.settle(policy, generation, is_foreign(netns), || maker_of(net?), container);
     found
 }
 
@@ -163,9 +162,14 @@ pub(crate) fn owner_now(uid: u32) -> u32 {
     found().unwrap_or(uid)
 }
 
-/// The account of a foreign network namespace, by its cookie alone.
+/// The account of a foreign network namespace, by itself and its cookie alone.
 #[inline(always)]
-pub(crate) fn foreign_account(netns: u64) -> Account {
+pub(crate) fn foreign_account(net: u64, netns: u64) -> Account {
+    if let Some(maker) = maker_of(net)
+        && maker != 0
+    {
+        return Account::new(kind::ROOTLESS, owner_now(maker) as u64);
+    }
     // SAFETY: as in `container`.
     match unsafe { NAMESPACES.get(netns) } {
         Some(account) => *account,
@@ -213,14 +217,19 @@ fn is_kernel_thread() -> bool {
     matches!(read::<u32>(task, TASK_FLAGS.load()), Some(flags) if flags & PF_KTHREAD != 0)
 }
 
-/// The user who made the socket's network namespace by himself, in a user namespace of his own. `None` for one that
-/// the host's root made (containers of a runtime, `ip netns`).
+/// The socket's network namespace.
 #[inline(always)]
-fn maker_of_netns(ctx: &SockAddrContext) -> Option<u32> {
+fn netns_of_socket(ctx: &SockAddrContext) -> Option<u64> {
     // From the kernel's own context behind ours, `struct bpf_sock_addr_kern`: the verifier allows no arithmetic on the
     // socket's pointer that our context has.
     let sock = read::<u64>(ctx.as_ptr() as u64, SOCK_ADDR_SK.load())?;
-    let net = read::<u64>(sock, SOCK_NET.load())?;
+    read::<u64>(sock, SOCK_NET.load())
+}
+
+/// The user who made a network namespace by himself, in a user namespace of his own. `None` for one that the host's root
+/// made (containers of a runtime, `ip netns`).
+#[inline(always)]
+fn maker_of(net: u64) -> Option<u32> {
     let user_ns = read::<u64>(net, NET_USER_NS.load())?;
     if read::<u32>(user_ns, USER_NS_LEVEL.load())? == 0 {
         return None;
