@@ -25,6 +25,7 @@ pub mod kind {
     pub const AUTH: u8 = 12;
     /// A line that answers a 334.
     pub const AUTH_ANSWER: u8 = 13;
+    pub const BURL: u8 = 14;
 }
 
 /// One bit for each kind: that of RCPT.
@@ -137,11 +138,12 @@ pub mod state {
 }
 
 /// Verbs, and what the arguments of each are read as.
-const VERBS: [(&[u8], u8); 11] = [
+const VERBS: [(&[u8], u8); 12] = [
     (b"MAIL", kind::MAIL),
     (b"RCPT", kind::RCPT),
     (b"DATA", kind::DATA),
     (b"BDAT", kind::BDAT),
+    (b"BURL", kind::BURL),
     (b"RSET", kind::RESET),
     (b"HELO", kind::HELO),
     (b"QUIT", kind::RESET),
@@ -161,7 +163,7 @@ const fn arguments(kind: u8) -> u8 {
 
 /// A kind after which the caller must look: what follows it is read in another way.
 const fn needs_a_look(kind: u8) -> bool {
-    matches!(kind, kind::DATA | kind::BDAT | kind::BDAT_LAST | kind::STARTTLS | kind::AUTH)
+    matches!(kind, kind::DATA | kind::BDAT | kind::BDAT_LAST | kind::BURL | kind::STARTTLS | kind::AUTH)
 }
 
 const fn line_end(kind: u8) -> Entry {
@@ -216,7 +218,7 @@ const BUILT: (Table, [u8; STATES]) = {
 
     // Until the line ends, whatever it holds.
     let mut k = kind::OTHER;
-    while k <= kind::AUTH_ANSWER {
+    while k <= kind::BURL {
         table = ends_as(table, &mut kinds, arguments(k), k);
         k += 1;
     }

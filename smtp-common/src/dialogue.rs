@@ -62,10 +62,12 @@ pub mod mark {
     pub const SMUGGLED: u32 = 1 << 1;
     /// More commands than there is room for were sent ahead.
     pub const FLOODED: u32 = 1 << 2;
-    /// A chunk was sent to a server that has not offered to take any.
+    /// A chunk was sent to a server that has not offered to take any, or a message by BURL (RFC 4468).
     pub const UNOFFERED: u32 = 1 << 3;
+    /// Urgent data was sent (RFC 9293, 3.8.5): it stands in the stream, and a server leaves it out of what it reads.
+    pub const URGENT: u32 = 1 << 4;
     /// What no client does that means what it says: whether the server then reads what we read cannot be known.
-    pub const EVASIVE: u32 = HASTY | SMUGGLED | FLOODED | UNOFFERED;
+    pub const EVASIVE: u32 = HASTY | SMUGGLED | FLOODED | UNOFFERED | URGENT;
 }
 
 /// Beside the count of bytes a scan has read: it met something that must be looked at.
@@ -136,6 +138,12 @@ impl Dialogue {
         self.shared.answered.set(self.shared.sent.get());
         self.client.join_late(&self.shared);
         self.server.join_late();
+    }
+
+    /// Urgent data is being sent.
+    #[inline(always)]
+    pub fn urgent(&mut self) {
+        self.client.mark(&self.shared, mark::URGENT);
     }
 
     /// More was sent in one packet than can be read.

@@ -51,17 +51,21 @@ pub(crate) fn sent(ctx: &SkBuffContext, port: Port) -> i32 {
     if is_done(session) {
         return PASS;
     }
+    let client = &session.dialogue.client;
+    let before = (client.recipients, client.chunked, client.marks);
+    if segment.flags & tcp_flag::URG != 0 && !session.dialogue.shared.is_encrypted() {
+        session.dialogue.urgent();
+    }
     let verdict = match place(ctx, session, &segment, Way::Out) {
         Place::Verdict(verdict) => verdict,
         Place::New(from) => {
-            let client = &session.dialogue.client;
-            let before = (client.recipients, client.chunked, client.marks);
             read_all(ctx, &segment, from, read_sent, |session| session.dialogue.flood(), beside);
-            // Anew: it was changed through another pointer, which a reference from before must not see.
-            judge(follow::session(beside), before)
+            PASS
         }
     };
+    // Anew: it was changed through another pointer, which a reference from before must not see.
     let session = follow::session(beside);
+    let verdict = if verdict == PASS { judge(session, before) } else { verdict };
     follow::tell_stop(ctx, session);
     if session.stage & stage::JOINED_LATE != 0 {
         follow_to_the_end(session, &segment, stage::CLIENT_DONE, stage::SERVER_DONE);

@@ -12,6 +12,7 @@ pub(crate) mod tcp_flag {
     pub(crate) const FIN: u8 = 1;
     pub(crate) const SYN: u8 = 1 << 1;
     pub(crate) const RST: u8 = 1 << 2;
+    pub(crate) const URG: u8 = 1 << 5;
 }
 
 pub(crate) struct Segment {

@@ -81,7 +81,7 @@ pub struct Stop {
     pub session: Session,
 }
 
-const NOTES: [(u32, &str); 7] = [
+const NOTES: [(u32, &str); 8] = [
     (seen::ENCRYPTED, "encrypted"),
     (seen::UNCLEAR, "unclear"),
     (seen::JOINED_LATE, "joined_late"),
@@ -89,6 +89,7 @@ const NOTES: [(u32, &str); 7] = [
     (mark::SMUGGLED << seen::MARKS, "smuggled"),
     (mark::FLOODED << seen::MARKS, "flooded"),
     (mark::UNOFFERED << seen::MARKS, "unoffered_chunk"),
+    (mark::URGENT << seen::MARKS, "urgent"),
 ];
 
 fn name(name: Option<&'static str>) -> String {

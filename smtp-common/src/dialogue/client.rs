@@ -194,7 +194,7 @@ impl Client {
     }
 
     #[inline(always)]
-    fn mark(&mut self, shared: &Shared, mark: u32) {
+    pub(super) fn mark(&mut self, shared: &Shared, mark: u32) {
         self.marks |= mark;
         shared.confuse();
     }
@@ -214,6 +214,11 @@ impl Client {
             kind::STARTTLS => self.waits = waits::STARTTLS,
             kind::AUTH | kind::AUTH_ANSWER => self.waits = waits::AUTH,
             kind::END_OF_DATA => shared.odd_end.set(0),
+            kind::BURL => {
+                // The message lies elsewhere and is fetched by the server: it has neither octets here nor a 354.
+                self.mark(shared, mark::UNOFFERED);
+                shared.kind_at(number).set(kind::OTHER);
+            }
             _ => self.chunk(shared, number, what),
         }
     }
