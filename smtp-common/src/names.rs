@@ -229,7 +229,7 @@ pub mod capacity {
     /// Running images of such programs.
     pub const IMAGES: usize = 8_192;
     pub const BRAKES: usize = 65_536;
-    pub const TALLIES: usize = 1_048_576;
+    pub const TALLIES: usize = 524_288;
     /// Bytes; a power of two.
     pub const EVENTS: usize = 1 << 20;
     pub const SESSION_EVENTS: usize = 1 << 20;

@@ -4,11 +4,14 @@ use crate::scene::SOON;
 use serde_json::Value;
 use smtp_tests::{
     Must, World, eventually,
+    hostile::Hostile,
     prometheus::{Prometheus, promtool},
+    sink::Sink,
     uid,
 };
 use std::{
     fs,
+    net::{Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -99,12 +102,17 @@ fn every_query_of_the_dashboard_finds_data_of_a_real_agent_and_no_rule_fails() {
     let world = World::with(
         "[plan.standard]\nper_hour = 20\nper_day = 100\nsoft_percent = 150\n[host]\nper_hour = 1000\nper_day = 1000\n",
     );
+    // One that can be talked to.
+    let _sink =
+        Hostile::opponent(Sink::at(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 587)).netns(&world.ns)).start();
     let traffic = |round: u64| {
         let of = |user| world.dial().uid(user);
         of(uid::SENDER).count(20 + round).run();
         of(uid::OTHER).count(2).run();
         of(uid::DENIED).count(2).run();
         of(uid::EXEMPT).count(3).run();
+        let client = Hostile::new((world.veth.far.v4, 587)).seed(round).sessions(6);
+        client.uid(uid::EXEMPT).cgroup(world.cgroup()).run();
     };
     // All verdicts are there before the first scrape and go on after it.
     traffic(15);

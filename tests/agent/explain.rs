@@ -228,3 +228,129 @@ fn without_a_gate_the_configuration_answers() {
     assert_eq!(unknown.code, 2);
     assert_has(&unknown.stderr, &["no user \"no-such-user\"", "getent passwd"]);
 }
+
+#[test]
+fn limits_of_messages_and_a_brake_are_explained_with_their_units() {
+    let world = World::stopped(
+        "[plan.standard]\nper_hour = 8\nper_day = 9\nmessages_per_hour = 5\nrecipients_per_hour = 0\nmax_failed_percent = 40\n\
+         [host]\nmessages_per_day = 70\n",
+    );
+    let asked = |more: &[&str]| {
+        let output = world.agent.cli(&[&["explain", "--user", "61001", "--json"], more].concat());
+        (output.code, json(&output))
+    };
+    let limits = |said: &Value| {
+        let rows = said["limits"].as_array().expect("limits");
+        rows.iter()
+            .map(|l| ["scope", "unit", "window", "limit"].map(|k| l[k].to_string()).join(" "))
+            .collect::<Vec<_>>()
+    };
+    let wanted = [
+        r#""account" "connection" "hour" 8"#,
+        r#""account" "connection" "day" 9"#,
+        r#""account" "message" "hour" 5"#,
+        r#""host" "message" "day" 70"#,
+        r#""account" "recipient" "hour" 0"#,
+    ];
+    for (unit, code, reason) in
+        [("connection", 0, "within_limits"), ("message", 0, "within_limits"), ("recipient", 1, "recipients_hour")]
+    {
+        let (exit, said) = asked(&["--unit", unit]);
+        assert_eq!((exit, &said["unit"], &said["reason"]), (code, &unit.into(), &reason.into()), "{said}");
+        assert_eq!(limits(&said), wanted, "{said}");
+        let brake = &said["brake"];
+        assert_eq!((&brake["holds"], &brake["messages"]), (&false.into(), &0.into()), "{said}");
+        assert_eq!((&brake["max_failed_percent"], &brake["min_failed"]), (&40.into(), &5.into()), "{said}");
+    }
+    // What goes to the local MTA is not held, and nothing is said to hold it.
+    let (exit, said) = asked(&["--unit", "recipient", "--to", "127.0.0.1"]);
+    assert_eq!((exit, &said["reason"], &said["brake"]), (0, &"local_route".into(), &Value::Null), "{said}");
+    assert_eq!(limits(&said), [""; 0], "{said}");
+
+    let text = world.agent.cli(&["explain", "--user", "61001", "--unit", "recipient"]).stdout;
+    assert_has(
+        &text,
+        &[
+            "one recipient:",
+            "the connection is ended",
+            "the account has used its recipients of the hour up",
+            "account messages per hour: 0 of 5 used, 5 left",
+            "0 of 0 messages of the last hour failed; not tripped; trips above 40 % and not before 5 have failed",
+        ],
+    );
+    let wrong = world.agent.cli(&["explain", "--user", "root", "--unit", "mail"]);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert_has(&wrong.stderr, &["connection, message, recipient"]);
+}
+
+#[test]
+fn a_local_plan_is_foretold_on_the_local_route() {
+    let scene = Scene::with("[plan.standard]\nper_hour = 3\nsoft_percent = 100\nlocal = true\n");
+    let verdict = |to| scene.foretold("61001", uid::SENDER, to)["verdict"].as_str().unwrap_or_default().to_owned();
+    // One purse for both routes.
+    assert_eq!([verdict(scene.local), verdict(scene.remote()), verdict(scene.local)], ["allowed"; 3]);
+    assert_eq!([verdict(scene.local), verdict(scene.remote())], ["refused"; 2]);
+    let exempt = scene.foretold("61004", uid::EXEMPT, scene.local);
+    assert_eq!((&exempt["verdict"], &exempt["reason"]), (&"exempt".into(), &"local_route".into()), "{exempt}");
+}
+
+#[test]
+fn a_list_manager_is_not_charged_to_the_host_where_lists_do_not_count() {
+    let scene = Scene::with("[host]\nper_hour = 1\ncount_lists = false\nlist_users = ['61002']\n");
+    assert_eq!(scene.verdicts(uid::OTHER, 3), expected(&[(3, "allowed", "within_limits")]));
+    let said = scene.foretold("61001", uid::SENDER, scene.remote());
+    assert_eq!((&said["verdict"], &said["charged_to_host"]), (&"allowed".into(), &true.into()), "{said}");
+    assert_eq!(scene.verdicts(uid::SENDER, 1), expected(&[(1, "refused", "host_hour")]));
+    let said = scene.foretold("61002", uid::OTHER, scene.remote());
+    assert_eq!((&said["verdict"], &said["charged_to_host"]), (&"allowed".into(), &false.into()), "{said}");
+    let text = scene.world.agent.cli(&["explain", "--user", "61002"]).stdout;
+    assert_has(&text, &["not charged to its budget: [host] list_users"]);
+}
+
+#[test]
+fn messages_are_foretold_until_the_limit_and_beyond() {
+    let world = World::with("[plan.standard]\nmessages_per_hour = 3\n");
+    for n in 0..5_u64 {
+        let output = world.agent.cli(&["explain", "--user", "61001", "--unit", "message", "--json"]);
+        let said = json(&output);
+        let used = &said["limits"].as_array().and_then(|l| l.iter().find(|l| l["unit"] == "message")).expect("a limit")
+            ["used"];
+        assert_eq!(used, &Value::from(n.min(3)), "{said}");
+        let report = world.mailer(uid::SENDER).run();
+        let passed = report.seen.messages.accepted;
+        assert_eq!((passed, report.cuts()), if n < 3 { (1, 0) } else { (0, 1) }, "{said} but {report:?}");
+        let wanted = if n < 3 { ("allowed", "within_limits", 0) } else { ("refused", "messages_hour", 1) };
+        assert_eq!((&said["verdict"], &said["reason"], output.code), (&wanted.0.into(), &wanted.1.into(), wanted.2));
+    }
+    assert_eq!(world.sink.settled_tally().messages.accepted, 3);
+}
+
+#[test]
+fn a_brake_is_explained_as_it_holds_and_when_it_lets_go() {
+    let world =
+        World::meeting("[plan.standard]\nmax_failed_percent = 50\nmin_failed = 2\nrelease_after = '4s'\n", |sink| {
+            sink.obedient()
+        });
+    let asked = || json(&world.agent.cli(&["explain", "--user", "61001", "--json"]));
+    assert_eq!(world.mailer(uid::SENDER).run().seen.messages.accepted, 1);
+    assert_eq!(world.mailer(uid::SENDER).sender_tag("+body550").messages(2).run().seen.messages.rejected, 2);
+    let said = asked();
+    assert_eq!((&said["verdict"], &said["reason"]), (&"refused".into(), &"failed_share".into()), "{said}");
+    let brake = &said["brake"];
+    let numbers =
+        ["holds", "failed", "messages", "failed_percent", "max_failed_percent"].map(|key| brake[key].to_string());
+    assert_eq!(numbers, ["true", "2", "3", "66.7", "50"], "{said}");
+    let left = brake["lapses_in_seconds"].as_u64().expect("a time");
+    assert!((1..=4).contains(&left) && brake["tripped_seconds_ago"].as_u64().is_some_and(|ago| ago <= 4), "{said}");
+    let text = world.agent.cli(&["explain", "--user", "61001"]).stdout;
+    assert_has(
+        &text,
+        &["the brake of its plan holds", "2 of 3 messages of the last hour failed (66.7 %), 50 % may; tripped "],
+    );
+    assert_eq!(world.dial().uid(uid::SENDER).run().eperm(), 1);
+
+    std::thread::sleep(std::time::Duration::from_secs(left));
+    let said = asked();
+    assert_eq!((&said["verdict"], &said["brake"]["holds"]), (&"allowed".into(), &false.into()), "{said}");
+    assert_eq!(world.dial().uid(uid::SENDER).run().ok(), 1);
+}

@@ -40,7 +40,7 @@ fn the_first_accounts_keep_their_names_and_the_others_are_summed_exactly() {
     assert_eq!(metrics.value("smtp_agent_accounts", &[]), 6.0);
 
     // Usage of `other` is the highest among them, as one cannot add windows that may overlap a limit.
-    let usage = |user| metrics.find("smtp_usage", &[("user", user), ("window", "hour")]);
+    let usage = |user| metrics.find("smtp_usage", &[("user", user), ("unit", "connection"), ("window", "hour")]);
     assert_eq!((usage("61102"), usage("other"), usage("61103")), (Some(3.0), Some(9.0), None));
 
     assert_eq!(world.agent.stop(), 0);

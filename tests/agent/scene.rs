@@ -77,7 +77,9 @@ impl Listener {
     pub(crate) fn start(world: &World, arguments: &[&str]) -> Self {
         let dir = scratch::dir();
         let path = dir.path().join("events");
-        let running = Running::start_logged(&mut world.agent.command(arguments), &path);
+        let mut command = world.agent.command(arguments);
+        // Sessions have tests of their own; who wants to hear of them, too, says so.
+        let running = Running::start_logged(command.args(["--only", "connect"]), &path);
         let listener = Self { running, path, _dir: dir };
         // The command does not say when it is heard, so somebody must give it something to tell.
         eventually(SOON, "the listener hears something", || {

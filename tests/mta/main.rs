@@ -1,5 +1,11 @@
 //! Real mail servers and their load, through the gate to a sink in a namespace of its own.
 
+mod clients;
+mod limits;
+mod pipe;
+mod table;
+mod tls;
+
 use std::{net::SocketAddr, time::Duration};
 
 use smtp_tests::{Etc, World, mta::Exim, netstat, uid};

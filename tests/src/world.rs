@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::{Agent, Cgroup, Dial, Netns, Sink, Veth, agent::Builder};
+use crate::{Agent, Cgroup, Dial, Mailer, Metrics, Netns, Sink, Veth, agent::Builder, sink};
 
 /// Users of the tests: no host has them, so every name stays out of it.
 pub mod uid {
@@ -57,10 +57,34 @@ impl World {
     /// Such a world before the agent runs.
     #[track_caller]
     pub fn stopped_with(toml: &str, more: impl FnOnce(Builder) -> Builder) -> Self {
+        Self::made(toml, more, |sink| sink)
+    }
+
+    /// A world whose sink has manners of its own.
+    #[track_caller]
+    pub fn meeting(toml: &str, manners: impl FnOnce(sink::Builder) -> sink::Builder) -> Self {
+        let mut world = Self::stopped_meeting(toml, manners);
+        world.agent.start();
+        world
+    }
+
+    /// Such a world before the agent runs.
+    #[track_caller]
+    pub fn stopped_meeting(toml: &str, manners: impl FnOnce(sink::Builder) -> sink::Builder) -> Self {
+        Self::made(toml, |builder| builder, manners)
+    }
+
+    #[track_caller]
+    pub fn made(
+        toml: &str,
+        more: impl FnOnce(Builder) -> Builder,
+        manners: impl FnOnce(sink::Builder) -> sink::Builder,
+    ) -> Self {
         let ns = Netns::new();
         let veth = Veth::between_host_and(&ns);
         // On every address of the namespace, and in both families (`IPV6_V6ONLY` is off).
-        let sink = Sink::at(SocketAddr::new("::".parse().expect("an address"), 25)).netns(&ns).start();
+        let sink = Sink::at(SocketAddr::new("::".parse().expect("an address"), 25)).netns(&ns);
+        let sink = manners(sink).start();
         let builder = Agent::builder().config(|c| c.merge(BASE).merge(toml));
         Self { agent: more(builder).stopped(), sink, veth, ns }
     }
@@ -76,6 +100,28 @@ impl World {
 
     pub fn cgroup(&self) -> &Cgroup {
         self.agent.cgroup()
+    }
+
+    /// The sink over IPv4.
+    pub fn sink_address(&self) -> SocketAddr {
+        SocketAddr::new(self.veth.far.v4.into(), 25)
+    }
+
+    /// Messages from the agent's cgroup to the sink over IPv4.
+    pub fn mailer(&self, uid: u32) -> Mailer {
+        Mailer::to(self.sink_address()).cgroup(self.cgroup()).uid(uid)
+    }
+
+    /// Puts this TOML, laid over what the world began with, in force.
+    #[track_caller]
+    pub fn reload(&self, toml: &str) {
+        self.agent.rewrite_config(toml);
+        self.agent.cli(&["reload"]).expect_ok("smtp-agent reload");
+    }
+
+    #[track_caller]
+    pub fn metrics(&self) -> Metrics {
+        self.agent.metrics()
     }
 
     /// Connections of one account counted with one verdict, on every route and port.

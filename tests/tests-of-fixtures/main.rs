@@ -2,7 +2,10 @@
 
 mod agent;
 mod dialling;
+mod hostile;
+mod mailer;
 mod mta;
 mod prometheus;
+mod senders;
 mod sink;
 mod world;

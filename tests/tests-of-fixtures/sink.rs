@@ -1,8 +1,11 @@
 //! The SMTP sink over real sockets.
 
-use smtp_tests::{Dial, Netns, Sink, Veth, eventually, port, sink::Stage};
+use smtp_tests::{
+    Dial, Netns, Sink, Veth, eventually, port,
+    sink::{Outcomes, Reply, Stage},
+};
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     panic::catch_unwind,
     process::Command,
@@ -53,6 +56,57 @@ fn a_sink_answers_as_it_is_told() {
     let sink = Sink::at(([127, 0, 0, 1], 0)).answer(Stage::Connect, "554 5.7.1 no").answer(Stage::Mail, "421 bye");
     let sink = sink.start();
     assert_eq!(talk(sink.address(), &["EHLO a", "MAIL FROM:<x@a>"]), ["554 5.7.1 no", "250 8BITMIME", "421 bye"]);
+}
+
+#[test]
+fn answers_come_in_pieces_in_many_lines_late_or_with_the_end() {
+    let late = Duration::from_millis(300);
+    let sink = Sink::at(([127, 0, 0, 1], 0))
+        .split(&[1, 2])
+        .answer(Stage::Connect, Reply::lines(220, &["sink.test ESMTP", "no spam", "ready"]))
+        .answer(Stage::Mail, Reply::from("250 at last").after(late))
+        .answer_rcpt(|to| (to == "out@far.test").then(|| Reply::lines(421, &["out", "you go"])))
+        .start();
+    let mut stream = TcpStream::connect(sink.address()).unwrap();
+    let (mut greeting, mut pieces) = (Vec::new(), 0);
+    while !greeting.ends_with(b"220 ready\r\n") {
+        let mut buffer = [0; 100];
+        let count = stream.read(&mut buffer).unwrap();
+        assert!(count > 0, "{greeting:?}");
+        greeting.extend_from_slice(&buffer[..count]);
+        pieces += 1;
+    }
+    assert_eq!(greeting, b"220-sink.test ESMTP\r\n220-no spam\r\n220 ready\r\n");
+    // Some may come together when this thread has to wait for a processor.
+    assert!(pieces > 10, "{} bytes in {pieces} pieces", greeting.len());
+
+    let begun = Instant::now();
+    stream.write_all(b"HELO a\r\nMAIL FROM:<x@a>\r\nRCPT TO:<y@b>\r\nRCPT TO:<out@far.test>\r\nNOOP\r\n").unwrap();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "250 sink.test\r\n250 at last\r\n250 2.1.5 recipient ok\r\n421-out\r\n421 you go\r\n");
+    assert!(begun.elapsed() >= late, "{:?}", begun.elapsed());
+    let tally = sink.settled_tally();
+    assert_eq!((tally.messages.total(), tally.recipients), (0, Outcomes::of(1, 1, 0)));
+    assert_eq!(sink.connection_log()[0].tally, tally);
+}
+
+#[test]
+fn who_leaves_before_a_late_answer_has_not_had_it() {
+    let late = Reply::from("250 too late").after(Duration::from_secs(5));
+    let sink = Sink::at(([127, 0, 0, 1], 0)).answer(Stage::Message, late).start();
+    let begun = Instant::now();
+    for body in ["", "half of it"] {
+        let mut stream = TcpStream::connect(sink.address()).unwrap();
+        let mut greeting = [0; 100];
+        assert!(stream.read(&mut greeting).unwrap() > 0);
+        stream.write_all(b"HELO a\r\nMAIL FROM:<x@a>\r\nRCPT TO:<y@b>\r\nDATA\r\n").unwrap();
+        BufReader::new(stream.try_clone().unwrap()).lines().find(|line| line.as_ref().unwrap().starts_with("354"));
+        stream.write_all(if body.is_empty() { b".\r\n" } else { body.as_bytes() }).unwrap();
+    }
+    let tally = sink.settled_tally();
+    assert_eq!((tally.unknown, tally.messages.total(), sink.messages().len()), (2, 0, 0));
+    assert!(begun.elapsed() < Duration::from_secs(4), "nobody has waited");
 }
 
 #[test]

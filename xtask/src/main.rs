@@ -48,9 +48,10 @@ enum Task {
         #[arg(last = true)]
         options: Vec<OsString>,
     },
-    /// Measure what the kernel gate adds to a connect(), beside an empty program and nftables
+    /// Measure what the kernel gate adds to a connect(), beside an empty program and nftables, and to packets, sessions and
+    /// messages
     Bench {
-        /// How often every case is measured (60 unless told; about two minutes)
+        /// How often every case is measured (60 unless told; about two and a half minutes)
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         rounds: Option<u32>,
     },

@@ -6,15 +6,15 @@ use super::{
 };
 use anyhow::{Context, Result, ensure};
 use nix::{
-    sched::{CloneFlags, setns, unshare},
-    sys::{prctl, resource},
-    unistd::{Gid, Uid, alarm, setgroups, setresgid, setresuid},
+    sched::{CloneFlags, unshare},
+    sys::prctl,
+    unistd::alarm,
 };
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     ffi::CString,
-    fs::{self, File},
+    fs,
     io::{self, Write},
     os::fd::OwnedFd,
     sync::{
@@ -80,25 +80,8 @@ fn wait_for_a_line() -> Result<()> {
     Ok(())
 }
 
-/// Joins, enters and drops, in the order in which each step still may.
 fn become_caller(plan: &Plan) -> Result<()> {
-    let (_, most) = resource::getrlimit(resource::Resource::RLIMIT_NOFILE)?;
-    resource::setrlimit(resource::Resource::RLIMIT_NOFILE, most, most).context("cannot raise the file limit")?;
-    if let Some(dir) = &plan.cgroup {
-        fs::write(dir.join("cgroup.procs"), "0").with_context(|| format!("cannot join {}", dir.display()))?;
-    }
-    if let Some(path) = &plan.netns {
-        let ns = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        setns(ns, CloneFlags::CLONE_NEWNET).context("cannot enter the network namespace")?;
-    }
-    if let Some(gid) = plan.gid.or(plan.uid).map(Gid::from_raw) {
-        let groups: Vec<Gid> = plan.group.iter().copied().map(Gid::from_raw).collect();
-        setgroups(&groups).context("cannot set the groups")?;
-        setresgid(gid, gid, gid).context("cannot set the gid")?;
-    }
-    if let Some(uid) = plan.uid.map(Uid::from_raw) {
-        setresuid(uid, uid, uid).context("cannot set the uid")?;
-    }
+    plan.who.become_it()?;
     if plan.way == Way::UserNamespace {
         become_root_of_a_user_namespace()?;
     }

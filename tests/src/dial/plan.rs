@@ -1,7 +1,8 @@
 //! What `smtp-dial` is asked to do: its command line, written by the fixture and read by the program.
 
+use crate::who::Who;
 use clap::{Parser, ValueEnum};
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr};
 
 /// How a connection is made. Each is a path of its own through the kernel to the same hook.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -76,21 +77,8 @@ pub struct Plan {
     /// Threads that share them
     #[arg(long, default_value_t = 1)]
     pub threads: u64,
-    /// Real, effective and saved uid of the attempts
-    #[arg(long)]
-    pub uid: Option<u32>,
-    /// Their gid, and the only group (default: as the uid, if that is given)
-    #[arg(long)]
-    pub gid: Option<u32>,
-    /// Supplementary groups
-    #[arg(long)]
-    pub group: Vec<u32>,
-    /// Cgroup to join first
-    #[arg(long)]
-    pub cgroup: Option<PathBuf>,
-    /// Network namespace to enter first
-    #[arg(long)]
-    pub netns: Option<PathBuf>,
+    #[command(flatten)]
+    pub who: Who,
     /// Name of the process: its bytes in hexadecimal, at most 15, none of them 0
     #[arg(long, value_parser = bytes)]
     pub comm: Option<Bytes>,

@@ -1,7 +1,8 @@
 //! `test-tools/mta/`: a root directory with a real exim, and postfix's smtp-sink and smtp-source beside it.
+//! `test-tools/mta-postfix/`: another with a real postfix, and two small clients, swaks and msmtp.
 //!
-//! exim and postfix conflict as installed packages, so of postfix only the two test programs and their libraries
-//! are taken, from the unpacked package. `chroot <root> …` runs any of them.
+//! exim and postfix conflict as installed packages: hence two roots, and in the first only the two test programs
+//! and their libraries of postfix, from the unpacked package. `chroot <root> …` runs any of them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,26 +28,33 @@ const POLICY: &str =
 /// Half of a small root is documentation, in every language.
 const LEFT_OUT: [&str; 4] = ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*"];
 
+/// Postfix's root; the last two are what swaks needs for IPv6 and TLS.
+const WITH_POSTFIX: [&str; 5] = ["postfix", "msmtp", "swaks", "libio-socket-inet6-perl", "libnet-ssleay-perl"];
+
 pub(super) struct Mta {
-    placed: Placed,
+    exim: Placed,
+    postfix: Placed,
     suite: Option<String>,
 }
 
 impl Mta {
     pub(super) fn new(workspace: &Workspace) -> Self {
         let suite = apt::os_release("VERSION_CODENAME");
-        let recipe = format!("mta 1 {}", suite.as_deref().unwrap_or_default());
-        Self { placed: Placed { path: workspace.test_tools().join("mta"), recipe }, suite }
+        let placed = |name: &str| Placed {
+            path: workspace.test_tools().join(name),
+            recipe: format!("{name} 1 {}", suite.as_deref().unwrap_or_default()),
+        };
+        Self { exim: placed("mta"), postfix: placed("mta-postfix"), suite }
     }
 }
 
 impl Item for Mta {
     fn name(&self) -> &'static str {
-        "test mta root"
+        "test mta roots"
     }
 
     fn look(&self) -> Result<String, String> {
-        self.placed.look()
+        Ok(format!("{} and {}", self.exim.look()?, self.postfix.look()?))
     }
 
     fn install(&self, line: &mut Line) -> Result<()> {
@@ -58,36 +66,63 @@ impl Item for Mta {
             apt::install(&["mmdebstrap"], line)?;
         }
         let sources = sources(Path::new("/etc/apt"))?;
-        self.placed.replace(line, |root, line| {
-            let scratch = root.with_added_extension("postfix");
-            if scratch.exists() {
-                fs::remove_dir_all(&scratch)?;
-            }
-            fs::create_dir(&scratch)?;
-            let built = bootstrap(suite, &sources, root, &scratch, line);
-            let _ = fs::remove_dir_all(&scratch);
-            built
-        })
+        if self.exim.look().is_err() {
+            self.exim.replace(line, |root, line| exim(suite, &sources, root, line))?;
+        }
+        if self.postfix.look().is_err() {
+            self.postfix.replace(line, |root, line| postfix(suite, &sources, root, line))?;
+        }
+        Ok(())
     }
 }
 
-fn bootstrap(suite: &str, sources: &[PathBuf], root: &Path, scratch: &Path, line: &mut Line) -> Result<()> {
+fn exim(suite: &str, sources: &[PathBuf], root: &Path, line: &mut Line) -> Result<()> {
+    let scratch = root.with_added_extension("postfix");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    fs::create_dir(&scratch)?;
+    let built = exim_beside(suite, sources, root, &scratch, line);
+    let _ = fs::remove_dir_all(&scratch);
+    built
+}
+
+fn exim_beside(suite: &str, sources: &[PathBuf], root: &Path, scratch: &Path, line: &mut Line) -> Result<()> {
     let package = apt::download("postfix", scratch, line)?;
     let depends = ask(Command::new("dpkg-deb").arg("--field").arg(&package).arg("Depends"), line)?;
     ask(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(scratch.join("root")), line)?;
 
+    line.doing(format!("building a {suite} root with exim"));
+    bootstrap(suite, sources, root, &[&["exim4-daemon-light"], &*libraries(&depends)].concat(), line)?;
+    take_test_programs(&scratch.join("root"), root)?;
+    line.doing("trying the programs in exim's root");
+    starts(root, &["/usr/sbin/exim4", "-bV"], line)?;
+    // The two of postfix have no `--version`; without arguments they name their usage.
+    for program in ["/usr/sbin/smtp-sink", "/usr/sbin/smtp-source"] {
+        starts(root, &["/bin/sh", "-c", &format!("{program} 2>&1 | grep -m1 -o usage:")], line)?;
+    }
+    Ok(())
+}
+
+fn postfix(suite: &str, sources: &[PathBuf], root: &Path, line: &mut Line) -> Result<()> {
+    line.doing(format!("building a {suite} root with postfix, swaks and msmtp"));
+    bootstrap(suite, sources, root, &WITH_POSTFIX, line)?;
+    open_to_all_users(root)?;
+    line.doing("trying the programs in postfix's root");
+    starts(root, &["/usr/sbin/postconf", "-d", "mail_version"], line)?;
+    starts(root, &["/usr/bin/msmtp", "--version"], line)?;
+    starts(root, &["/usr/bin/swaks", "--support"], line)
+}
+
+fn bootstrap(suite: &str, sources: &[PathBuf], root: &Path, packages: &[&str], line: &mut Line) -> Result<()> {
     let mut command = Command::new("mmdebstrap");
     command.args(["--mode=root", "--variant=minbase"]);
-    command.arg(format!("--include={}", [&["exim4-daemon-light"], &*libraries(&depends)].concat().join(",")));
+    command.arg(format!("--include={}", packages.join(",")));
     command.args(["--aptopt=Acquire::http::Timeout \"20\"", "--aptopt=Acquire::Retries \"2\""]);
     command.args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")));
     command.arg(format!("--essential-hook={POLICY}"));
     command.arg(suite).arg(root).args(sources);
-    line.doing(format!("building a {suite} root with exim"));
-    limited(&mut command, BUILD, line).map_err(|failure| anyhow!("{}: {failure}", shown(&command)))?;
-
-    take_test_programs(&scratch.join("root"), root)?;
-    is_usable(root, line)
+    limited(&mut command, BUILD, line).map(drop).map_err(|failure| anyhow!("{}: {failure}", shown(&command)))
 }
 
 /// The two programs and the libraries they look for in /usr/lib/postfix. Never postfix's sendmail: exim's is there.
@@ -104,22 +139,21 @@ fn take_test_programs(postfix: &Path, root: &Path) -> Result<()> {
         fs::copy(postfix.join(&path), root.join(&path))
             .with_context(|| format!("cannot take {} from postfix's package", path.display()))?;
     }
-    // We may run with a umask that keeps others out, and mail is delivered by other users than root.
+    // We may run with a umask that keeps others out.
     fs::set_permissions(root.join(libraries), fs::Permissions::from_mode(0o755))?;
-    fs::set_permissions(root, fs::Permissions::from_mode(0o755))?;
-    Ok(())
+    open_to_all_users(root)
 }
 
-/// Each program starts in the root. The two of postfix have no `--version`; without arguments they name their usage.
-fn is_usable(root: &Path, line: &mut Line) -> Result<()> {
-    line.doing("trying the programs in the root");
-    ask(Command::new("chroot").arg(root).args(["/usr/sbin/exim4", "-bV"]), line)?;
-    for program in ["/usr/sbin/smtp-sink", "/usr/sbin/smtp-source"] {
-        let script = format!("{program} 2>&1 | grep -m1 -o usage:");
-        ask(Command::new("chroot").arg(root).args(["/bin/sh", "-c", &script]), line)
-            .with_context(|| format!("{program} does not start in {}", root.display()))?;
-    }
-    Ok(())
+/// Mail is handed in and delivered by other users than root.
+fn open_to_all_users(root: &Path) -> Result<()> {
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot open {} to other users", root.display()))
+}
+
+fn starts(root: &Path, program: &[&str], line: &mut Line) -> Result<()> {
+    ask(Command::new("chroot").arg(root).args(program), line)
+        .map(drop)
+        .with_context(|| format!("{} does not start in {}", program.join(" "), root.display()))
 }
 
 fn ask(command: &mut Command, line: &mut Line) -> Result<String> {
