@@ -218,15 +218,16 @@ impl fmt::Display for Stop {
         let session = &self.session;
         write!(
             f,
-            "{}  {:<14}  {:<16}  {:<13}  {:<6}  {:<24}  pid {:<8} {} of this session before: {}",
+            "{}  {:<14}  {:<16}  {:<13}  {:<6}  {:<24}  pid {:<8} {}  (a {}; before it in this session: {})",
             session.time,
-            format!("{} {}", self.verdict, self.unit),
+            self.verdict,
             session.account,
             self.reason,
             session.route,
             session.to(),
             session.tgid,
             self.exe.as_deref().unwrap_or(&session.comm),
+            self.unit,
             counted(&session.messages),
         )?;
         if self.verdict == Verdict::Refused.name() && !self.connection_ended {
