@@ -144,20 +144,26 @@ impl Chunk {
         }
         chunk
     }
+}
 
-    /// Whether some line feed in it is followed by a dot, also in it.
-    #[inline(always)]
-    pub const fn has_dot_line(&self) -> bool {
-        let mut found = 0;
-        let mut i = 0;
-        while i < CHUNK / 8 {
-            let word = self.words[i];
-            let next = if i + 1 < CHUNK / 8 { self.words[i + 1] } else { 0 };
-            found |= equal_bytes(word, b'\n') & equal_bytes(word >> 8 | next << 56, b'.');
-            i += 1;
-        }
-        found != 0
+/// Octets of a body that are passed over at a time where nothing in them can matter.
+pub const STRETCH: usize = 512;
+
+/// As many octets, as the words of a [`Chunk`].
+pub type Stretch = [u64; STRETCH / 8];
+
+/// Whether some line feed among these octets is followed by a dot, also among them.
+#[inline(always)]
+pub const fn has_dot_line<const WORDS: usize>(words: &[u64; WORDS]) -> bool {
+    let mut found = 0;
+    let mut i = 0;
+    while i < WORDS {
+        let word = words[i];
+        let next = if i + 1 < WORDS { words[i + 1] } else { 0 };
+        found |= equal_bytes(word, b'\n') & equal_bytes(word >> 8 | next << 56, b'.');
+        i += 1;
     }
+    found != 0
 }
 
 /// The upper bit of every byte of `word` that equals `byte`, and no other.
@@ -182,7 +188,7 @@ mod tests {
         ) {
             let bytes: std::vec::Vec<u8> = if long { bytes } else { bytes.into_iter().filter(|b| *b != b'.').collect() };
             let chunk = Chunk::new(&bytes);
-            prop_assert_eq!(chunk.has_dot_line(), bytes.windows(2).any(|two| two == b"\n."));
+            prop_assert_eq!(has_dot_line(&chunk.words), bytes.windows(2).any(|two| two == b"\n."));
             for (i, byte) in bytes.iter().enumerate() {
                 prop_assert_eq!(chunk.byte(i as u32), *byte);
             }

@@ -128,7 +128,7 @@ pub struct Dialogue {
     pub server: Server,
 }
 
-const _: () = assert!(size_of::<Dialogue>() == 656 - 512 + 1024);
+const _: () = assert!(size_of::<Dialogue>() == 152 + PENDING as usize);
 
 impl Dialogue {
     /// Part of the conversation was not seen, be it the beginning: nothing is understood before the next 354.

@@ -1,6 +1,7 @@
 //! One connection from its connect() to its end: who made it, how far its bytes were read, and what it said.
 
 use crate::{
+    automaton::{STRETCH, Stretch},
     connection::{Account, Address, Attempt, Port, Route},
     dialogue::Dialogue,
     pod,
@@ -58,9 +59,11 @@ pub struct Session {
     /// The client's own end, once it must be told.
     pub source: Address,
     pub dialogue: Dialogue,
+    /// Room for a stretch of what leaves: the kernel's stack has none.
+    pub stretch: Stretch,
 }
 
-const _: () = assert!(size_of::<Session>() == 192 + size_of::<Dialogue>());
+const _: () = assert!(size_of::<Session>() == 192 + size_of::<Dialogue>() + STRETCH);
 
 /// No user of the host.
 pub const NO_UID: u32 = u32::MAX;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes, programs::SkBuffContext};
 use smtp_common::{
-    automaton::{CHUNK, Chunk},
+    automaton::{CHUNK, Chunk, STRETCH},
     connection::Port,
     dialogue::{STOPPED, mark},
     session::{Part, Session, part, stage},
@@ -219,13 +219,25 @@ pub(crate) extern "C" fn read_sent(skb: *mut __sk_buff, at: u32, end: u32) -> u3
 #[inline(never)]
 pub(crate) extern "C" fn scan_sent(skb: *mut __sk_buff, at: u32, ahead: u32) -> u32 {
     let Some(beside) = follow::of_packet(skb, 0) else { return ahead };
+    let session = follow::session(beside);
+    let client = &mut session.dialogue.client;
+    if ahead >= STRETCH as u32 && client.may_glide_far() {
+        // SAFETY: room for as many.
+        let result = unsafe { bpf_skb_load_bytes(skb.cast(), at, session.stretch.as_mut_ptr().cast(), STRETCH as u32) };
+        if result == 0 && client.may_glide(&session.stretch) {
+            let last = session.stretch[STRETCH / 8 - 1];
+            client.glide([(last >> 48) as u8, (last >> 56) as u8]);
+            return STRETCH as u32;
+        }
+        client.stay_near();
+    }
     let mut chunk = Chunk::EMPTY;
     let len = load(skb, at, ahead, &mut chunk);
     if len == 0 {
         return ahead;
     }
-    let dialogue = &mut follow::session(beside).dialogue;
-    if dialogue.client.may_glide(&chunk, len) {
+    let dialogue = &mut session.dialogue;
+    if len > 1 && dialogue.client.may_glide(&chunk.words) {
         // From the packet and not from the chunk: the verifier of 6.1 and before reads the stack at known places only.
         let mut last = [0u8; 2];
         let at = at.wrapping_add(len).wrapping_sub(2);

@@ -273,7 +273,9 @@ pub(crate) fn end(session: &mut Session, outcome: SessionOutcome, now: u64) {
         (Sum::Exchanges, session.exchanges as u64),
     ];
     for (sum, n) in sums {
-        tally(account, route, family::SUMS, sum as u8, n);
+        if n != 0 {
+            tally(account, route, family::SUMS, sum as u8, n);
+        }
     }
     if session.dialogue.is_encrypted() {
         tally(account, route, family::UNSEEN, Unseen::Encrypted as u8, 1);

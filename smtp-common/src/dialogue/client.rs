@@ -5,8 +5,9 @@ use core::hint::black_box;
 use super::{PENDING, STOPPED, Shared, chunking, mark};
 use crate::{
     automaton::{
-        CHUNK, Chunk, STATES,
+        CHUNK, Chunk, STATES, STRETCH,
         action::{self, Number},
+        has_dot_line,
     },
     command::{self, kind, state},
 };
@@ -50,9 +51,12 @@ pub struct Client {
     /// What the last scan has met: actions, and one bit for each kind of line that has ended.
     seen: u32,
     ended: u32,
+    /// Chunks to be read one by one before a stretch is tried again.
+    near: u32,
+    _pad: u32,
 }
 
-const _: () = assert!(size_of::<Client>() == 56);
+const _: () = assert!(size_of::<Client>() == 64);
 
 impl Client {
     /// For a conversation that was met in the middle.
@@ -102,11 +106,28 @@ impl Client {
         true
     }
 
-    /// Whether nothing in these bytes can matter: they belong to a body and no line in them begins with a dot. Then
+    /// Whether nothing in these octets can matter: they belong to a body and no line in them begins with a dot. Then
     /// [`Self::glide`] does for [`Self::scan`], in a tenth of the time.
     #[inline(always)]
-    pub fn may_glide(&self, chunk: &Chunk, len: u32) -> bool {
-        state::is_plain_body(self.state) && len > 1 && !self.begins_dot_line(chunk) && !chunk.has_dot_line()
+    pub fn may_glide<const WORDS: usize>(&self, words: &[u64; WORDS]) -> bool {
+        let begins_dot_line = state::is_line_start(self.state) && words[0] as u8 == b'.';
+        state::is_plain_body(self.state) && !begins_dot_line && !has_dot_line(words)
+    }
+
+    /// Whether a whole stretch of a body may be worth a look: not where the last one had dot lines.
+    #[inline(always)]
+    pub fn may_glide_far(&mut self) -> bool {
+        if self.near != 0 {
+            self.near -= 1;
+            return false;
+        }
+        state::is_plain_body(self.state)
+    }
+
+    /// A stretch had dot lines: it is read chunk by chunk.
+    #[inline(always)]
+    pub fn stay_near(&mut self) {
+        self.near = (STRETCH / CHUNK) as u32;
     }
 
     /// Passes over bytes of which these are the last two.
@@ -184,7 +205,7 @@ impl Client {
         if !self.prepare(shared) {
             return len;
         }
-        if self.may_glide(chunk, len) {
+        if len > 1 && self.may_glide(&chunk.words) {
             self.glide([chunk.byte(len - 2), chunk.byte(len - 1)]);
             return len;
         }
@@ -197,11 +218,6 @@ impl Client {
     pub(super) fn mark(&mut self, shared: &Shared, mark: u32) {
         self.marks |= mark;
         shared.confuse();
-    }
-
-    #[inline(always)]
-    fn begins_dot_line(&self, chunk: &Chunk) -> bool {
-        state::is_line_start(self.state) && chunk.byte(0) == b'.'
     }
 
     /// What the command with this number, which was just sent, means for what follows it.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    automaton::{CHUNK, Chunk},
+    automaton::{CHUNK, Chunk, STRETCH, Stretch},
     reference::{self, Side, Tally, Transcript},
 };
 use proptest::prelude::*;
@@ -50,6 +50,7 @@ impl Reader {
             let (chunk, len) = (Chunk::new(&rest[..len]), len as u32);
             let done = match side {
                 Side::Client => match client.skip(rest.len() as u32) {
+                    0 if glides_far(client, shared, rest) => STRETCH as u32,
                     0 => client.read(shared, &chunk, len),
                     skipped => skipped,
                 },
@@ -90,6 +91,50 @@ impl Reader {
     }
 }
 
+/// Passes over a stretch of a body, as the probe does before it looks at a chunk.
+fn glides_far(client: &mut Client, shared: &Shared, rest: &[u8]) -> bool {
+    if rest.len() < STRETCH || !client.prepare(shared) || !client.may_glide_far() {
+        return false;
+    }
+    let mut stretch: Stretch = [0; STRETCH / 8];
+    rest[..STRETCH].iter().enumerate().for_each(|(i, &byte)| stretch[i / 8] |= (byte as u64) << (i % 8 * 8));
+    if client.may_glide(&stretch) {
+        client.glide([rest[STRETCH - 2], rest[STRETCH - 1]]);
+        return true;
+    }
+    client.stay_near();
+    false
+}
+
+/// Lines that are no end of a body, with or without a dot at their beginning.
+const ODD_LINES: &[&[u8]] = &[b"..\r\n", b".x\r\n", b"\n", b".\n", b"\n.\r\nx\r\n", b"x\r.\r\r\n"];
+
+/// Messages with bodies of many stretches, some with lines that begin with a dot, cut into large packets.
+fn long_bodies() -> impl Strategy<Value = Transcript> {
+    let line = prop_oneof![
+        20 => (0usize..200).prop_map(|n| [&b"x".repeat(n)[..], b"\r\n"].concat()),
+        1 => prop::sample::select(ODD_LINES).prop_map(<[u8]>::to_vec),
+    ];
+    let body = prop::collection::vec(line, 0..120).prop_map(|lines| lines.concat());
+    (prop::collection::vec(body, 1..4), prop::collection::vec(1usize..3000, 1..20)).prop_map(|(bodies, sizes)| {
+        let mut transcript: Transcript = std::vec![(Side::Server, b"220 x\r\n".to_vec())];
+        let mut sizes = sizes.into_iter().cycle();
+        for body in bodies {
+            transcript.push((Side::Client, b"MAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\n".to_vec()));
+            transcript.push((Side::Server, b"250 x\r\n250 x\r\n354 x\r\n".to_vec()));
+            let text = [&body[..], b"\r\n.\r\n"].concat();
+            let mut rest = &text[..];
+            while !rest.is_empty() {
+                let (head, tail) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
+                transcript.push((Side::Client, head.to_vec()));
+                rest = tail;
+            }
+            transcript.push((Side::Server, b"250 x\r\n".to_vec()));
+        }
+        transcript
+    })
+}
+
 /// A transcript a person can read: a line for each turn, segments apart.
 fn shown(transcript: &Transcript) -> String {
     let mut text = String::new();
@@ -119,6 +164,12 @@ proptest! {
         let expected = reference::parse(&transcript);
         let got = Reader::read(&transcript).end();
         prop_assert_eq!(got, expected, "{}", shown(&transcript));
+    }
+
+    #[test]
+    fn long_bodies_end_where_they_end(transcript in long_bodies()) {
+        let expected = reference::parse(&transcript);
+        prop_assert_eq!(Reader::read(&transcript).end(), expected, "{}", shown(&transcript));
     }
 
     #[test]
