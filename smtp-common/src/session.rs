@@ -52,7 +52,10 @@ pub struct Session {
     pub messages: [u32; 4],
     pub recipients: [u32; 3],
     /// A [`crate::counter::Verdict`] of a message or recipient that is still to be told of; 0 for none.
-    pub untold: u32,
+    pub untold: u16,
+    /// 1 once the gate has ended it: nothing passes any more. Not a bit of `stage`, which both directions change: neither may
+    /// undo this.
+    pub stopped: u16,
     /// Times the server asked for a body.
     pub go_aheads: u32,
     pub source_port: u32,
@@ -74,8 +77,6 @@ pub mod stage {
     pub const SENDING: u8 = 1;
     pub const RECEIVING: u8 = 1 << 1;
     pub const ESTABLISHED: u8 = 1 << 2;
-    /// The gate has ended it: nothing passes any more.
-    pub const STOPPED: u8 = 1 << 3;
     /// Its end was counted.
     pub const OVER: u8 = 1 << 4;
     /// Met in the middle, by a packet.

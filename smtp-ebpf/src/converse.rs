@@ -77,7 +77,7 @@ pub(crate) fn sent(ctx: &SkBuffContext, port: Port) -> i32 {
 /// try to leave.
 #[inline(always)]
 fn is_done(session: &Session) -> bool {
-    session.stage & (stage::OVER | stage::STOPPED) == stage::OVER
+    session.stage & stage::OVER != 0 && session.stopped == 0
 }
 
 /// Hands a segment to one of the readers below, step by step.
@@ -129,7 +129,7 @@ fn place(ctx: &SkBuffContext, session: &mut Session, segment: &Segment, way: Way
     let end = seq.wrapping_add(segment.len);
     let from = match found {
         _ if segment.len == 0 => return keep(session, way, next, PASS),
-        _ if session.stage & stage::STOPPED != 0 => return keep(session, way, next, DROP),
+        _ if session.stopped != 0 => return keep(session, way, next, DROP),
         Part::New(from) => from,
         Part::Old => {
             session.retransmits += (way == Way::Out) as u32;
@@ -182,13 +182,13 @@ fn judge(session: &mut Session, before: (u32, u32, u32)) -> i32 {
     if evasive != 0 {
         follow::note(session, Unit::Message, judge_evasion(who));
     }
-    if recipients != 0 && session.stage & stage::STOPPED == 0 {
+    if recipients != 0 && session.stopped == 0 {
         follow::note(session, Unit::Recipient, charge(who, Unit::Recipient, recipients, now));
     }
-    if messages != 0 && session.stage & stage::STOPPED == 0 {
+    if messages != 0 && session.stopped == 0 {
         follow::note(session, Unit::Message, charge(who, Unit::Message, messages, now));
     }
-    if session.stage & stage::STOPPED != 0 { DROP } else { PASS }
+    if session.stopped != 0 { DROP } else { PASS }
 }
 
 /// Reads a chunk of what is sent. Returns the offset it came to.
@@ -286,7 +286,7 @@ pub(crate) fn received(ctx: &SkBuffContext, port: Port) -> i32 {
             // Anew, as in `sent`.
             let session = follow::session(beside);
             before.count_news(session);
-            if session.stage & stage::STOPPED != 0 { DROP } else { PASS }
+            if session.stopped != 0 { DROP } else { PASS }
         }
     };
     follow::release(beside);

@@ -258,7 +258,7 @@ pub(crate) fn end(session: &mut Session, outcome: SessionOutcome, now: u64) {
     let dialogue = &mut session.dialogue;
     let last = dialogue.server.end(&dialogue.shared);
     // What the gate has stopped is not unknown: it was not let go ahead.
-    let stopped = session.stage & stage::STOPPED != 0 && last == Some(MessageOutcome::Unknown);
+    let stopped = session.stopped != 0 && last == Some(MessageOutcome::Unknown);
     if let Some(last) = last
         && !stopped
     {
@@ -298,9 +298,9 @@ pub(crate) fn note(session: &mut Session, unit: Unit, answer: Answer) {
     }
     session.reason = answer.reason();
     session.unit = unit as u8;
-    session.untold = answer.verdict() as u32;
+    session.untold = answer.verdict() as u16;
     if answer.is_refused() {
-        session.stage |= stage::STOPPED;
+        session.stopped = 1;
     }
 }
 
@@ -313,7 +313,7 @@ pub(crate) fn tell_stop(ctx: &SkBuffContext, session: &mut Session) {
     }
     session.untold = 0;
     let now = boot_now();
-    if session.stage & stage::STOPPED == 0 {
+    if session.stopped == 0 {
         let Some(&generation) = ACTIVE.get(0) else { return };
         let Some(policy) = POLICY.get(generation & 1) else { return };
         if !within_budget(session.account, Class::Refused, now, policy.event_budget) {

@@ -80,7 +80,7 @@ fn error(ctx: &SockOpsContext) -> u32 {
 
 #[inline(always)]
 fn outcome(session: &Session, from: u32, error: u32) -> SessionOutcome {
-    if session.stage & stage::STOPPED != 0 {
+    if session.stopped != 0 {
         return SessionOutcome::Ended;
     }
     match (from, error) {
