@@ -177,3 +177,76 @@ proptest! {
         let _ = Reader::read(&transcript).end();
     }
 }
+
+/// A conversation as lines that begin with the side that says them.
+fn said(lines: &[(&Side, &str)]) -> Reader {
+    let mut reader = Reader::new();
+    lines.iter().for_each(|(side, text)| reader.packet(side, text.as_bytes()));
+    reader
+}
+
+const C: &Side = &Side::Client;
+const S: &Side = &Side::Server;
+
+#[test]
+fn a_body_that_ends_early_by_the_servers_reckoning_has_ended() {
+    let reader = said(&[
+        (S, "220 x\r\n"),
+        (C, "MAIL FROM:<a>\nRCPT TO:<b>\nDATA\n"),
+        (S, "250 x\r\n250 x\r\n354 x\r\n"),
+        (C, "Subject: x\n\nhello\n.\n"),
+        (S, "250 taken\r\n"),
+        (C, "MAIL FROM:<a>\nRCPT TO:<c>\nRCPT TO:<d>\nDATA\n"),
+        (S, "250 x\r\n250 x\r\n550 x\r\n354 x\r\n"),
+        (C, "hello\n.\n"),
+        (S, "451 later\r\n"),
+        (C, "QUIT\n"),
+        (S, "221 x\r\n"),
+    ]);
+    assert!(!reader.dialogue.shared.is_unclear());
+    let tally = reader.end();
+    assert_eq!((tally.messages, tally.recipients, tally.go_aheads), ([1, 1, 0, 0], [2, 0, 1], 2));
+}
+
+#[test]
+fn what_a_client_does_to_be_misread_is_marked() {
+    let greeting = (S, "220 x\r\n");
+    let chunking = [(C, "EHLO x\r\n"), (S, "250 CHUNKING\r\n")];
+    let data = [(C, "MAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\n"), (S, "250 x\r\n250 x\r\n354 x\r\n")];
+    for (marks, rest) in [
+        (0, [chunking[0], chunking[1], (C, "BDAT 3\r\nabcBDAT 0 LAST\r\n")]),
+        (mark::UNOFFERED, [greeting, greeting, (C, "BDAT 3\r\nabc")]),
+        (mark::UNOFFERED, [greeting, greeting, (C, "BURL imap://x LAST\r\n")]),
+        (mark::HASTY, [greeting, greeting, (C, "DATA\r\nhello\r\n")]),
+        (mark::HASTY, [greeting, greeting, (C, "AUTH LOGIN\r\nMAIL FROM:<a>\r\n")]),
+        (mark::SMUGGLED, [data[0], data[1], (C, "x\n.\nmail from:<a>\r\n")]),
+        (0, [data[0], data[1], (C, "x\n.\nRemail from\r\n")]),
+        (0, [data[0], data[1], (C, "x\r\n.mail from\r\n")]),
+    ] {
+        let lines: std::vec::Vec<_> = [greeting].into_iter().chain(rest).collect();
+        assert_eq!(said(&lines).dialogue.client.marks, marks, "{lines:?}");
+    }
+    let mut many = said(&[greeting]);
+    (0..9).for_each(|_| many.packet(C, "NOOP\r\n".repeat(100).as_bytes()));
+    assert_eq!(many.dialogue.client.marks, 0, "900 commands ahead");
+    many.packet(C, "NOOP\r\n".repeat(100).as_bytes());
+    assert_eq!(many.dialogue.client.marks, mark::FLOODED);
+}
+
+#[test]
+fn a_conversation_met_in_the_middle_is_understood_from_its_next_go_ahead_on() {
+    let mut reader = Reader::new();
+    reader.dialogue.join_late();
+    for (side, text) in [
+        (C, "RCPT TO:<b>\r\nDATA\r\n"),
+        (S, "250 x\r\n354 x\r\n"),
+        (C, "RCPT TO:<no>\r\n.\r\nMAIL FROM:<a>\r\nRCPT TO:<b>\r\nDATA\r\n"),
+        (S, "250 taken\r\n250 x\r\n450 x\r\n451 x\r\n"),
+        (C, "QUIT\r\n"),
+        (S, "221 x\r\n"),
+    ] {
+        reader.packet(side, text.as_bytes());
+    }
+    let tally = reader.end();
+    assert_eq!((tally.messages, tally.recipients), ([1, 1, 0, 0], [0, 1, 0]));
+}
