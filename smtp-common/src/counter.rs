@@ -101,10 +101,12 @@ pub enum Reason {
     HostRecipientsDay = 17,
     /// Messages are limited, and the client spoke so that they could not be counted.
     Evasive = 18,
+    /// Messages are limited, and the kernel had no memory to follow the session with.
+    Unfollowed = 19,
 }
 
 impl Reason {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::WithinLimits,
         Self::LocalRoute,
         Self::Exempt,
@@ -124,6 +126,7 @@ impl Reason {
         Self::HostRecipientsHour,
         Self::HostRecipientsDay,
         Self::Evasive,
+        Self::Unfollowed,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -147,6 +150,7 @@ impl Reason {
             Self::HostRecipientsHour => "host_recipients_hour",
             Self::HostRecipientsDay => "host_recipients_day",
             Self::Evasive => "evasive",
+            Self::Unfollowed => "unfollowed",
         }
     }
 

@@ -4,6 +4,7 @@ use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes, programs::SkBuf
 use smtp_common::{
     automaton::{CHUNK, Chunk, STRETCH},
     connection::Port,
+    counter::Reason,
     dialogue::{STOPPED, mark},
     session::{Part, Session, part, stage},
     tally::{MessageOutcome, RecipientOutcome, SessionOutcome, Unit, family},
@@ -13,7 +14,7 @@ use crate::{
     follow::{self, Beside},
     maps::{ACTIVE, PORTS},
     packet::{self, Segment, tcp_flag},
-    units::{Who, charge, judge_evasion, message_outcome, tally},
+    units::{Who, charge, judge_unread, message_outcome, tally},
 };
 
 pub(crate) const PASS: i32 = 1;
@@ -180,7 +181,7 @@ fn judge(session: &mut Session, before: (u32, u32, u32)) -> i32 {
     let now = follow::boot_now();
     let who = Who::of(session);
     if evasive != 0 {
-        follow::note(session, Unit::Message, judge_evasion(who));
+        follow::note(session, Unit::Message, judge_unread(who, Reason::Evasive));
     }
     if recipients != 0 && session.stopped == 0 {
         follow::note(session, Unit::Recipient, charge(who, Unit::Recipient, recipients, now));

@@ -78,20 +78,20 @@ pub(crate) fn of_socket(socket: *mut aya_ebpf::bindings::bpf_sock) -> Option<Bes
     if socket.is_null() { None } else { storage(socket.cast(), 0) }
 }
 
-/// A connection is about to be made.
+/// A connection is about to be made. False where the kernel has no memory to follow it with.
 #[inline(always)]
-pub(crate) fn begin(ctx: &SockAddrContext, task: &Task, outcome: &Outcome) {
+pub(crate) fn begin(ctx: &SockAddrContext, task: &Task, outcome: &Outcome) -> bool {
     // SAFETY: a plain read of the context. The socket is never null here (`__cgroup_bpf_run_filter_sock_addr`).
     let socket = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
     if socket.is_null() {
-        return;
+        return false;
     }
     // A socket may be connected again after a failure: as another session.
     // SAFETY: as above.
     unsafe { bpf_sk_storage_delete((&raw const SESSIONS).cast_mut().cast(), socket.cast()) };
     let Some(beside) = storage(socket.cast(), BPF_SK_STORAGE_GET_F_CREATE as u64) else {
         tally(task.account, outcome.route as u8, family::UNSEEN, Unseen::NoMemory as u8, 1);
-        return;
+        return false;
     };
     let session = session(beside);
     session.since = outcome.now;
@@ -116,6 +116,7 @@ pub(crate) fn begin(ctx: &SockAddrContext, task: &Task, outcome: &Outcome) {
             size_of_val(&session.comm) as u32,
         );
     }
+    true
 }
 
 /// The session of a packet, which joins late where none was begun.

@@ -17,7 +17,7 @@ use crate::{
     identify::identify,
     maps::{ACTIVE, HAS_SET_RETVAL, POLICY, PORTS},
     route::route,
-    units::decide_attempt,
+    units::{Who, decide_attempt, judge_unread},
 };
 
 const PASS: i32 = 1;
@@ -53,17 +53,20 @@ fn smtp(ctx: &SockAddrContext, generation: u32, destination: Address, port: Port
     let task = identify(ctx, policy, generation);
     let attempt = Attempt { account: task.account, route: route(&destination), host_uid: task.host_uid };
     let answer = decide_attempt(&attempt, now);
-    // SAFETY: `Answer` is made from values of these types.
-    let (verdict, reason) = unsafe {
-        (core::mem::transmute::<u8, Verdict>(answer.verdict()), core::mem::transmute::<u8, Reason>(answer.reason()))
-    };
+    let (verdict, reason) = (answer.verdict_of(), answer.reason_of());
 
-    count(task.account, port, attempt.route, verdict);
-    let outcome = Outcome { destination, port, route: attempt.route, verdict, reason, now };
-    event(policy, &task, &outcome);
-    if policy.sessions != 0 && !stops(verdict) {
-        follow::begin(ctx, &task, &outcome);
+    let mut outcome = Outcome { destination, port, route: attempt.route, verdict, reason, now };
+    if policy.sessions != 0 && !stops(verdict) && !follow::begin(ctx, &task, &outcome) {
+        // A user can use up the memory that sockets of his have for such things.
+        let answer = judge_unread(Who::of_attempt(&attempt), Reason::Unfollowed);
+        if answer.is_stop() {
+            outcome.verdict = answer.verdict_of();
+            outcome.reason = Reason::Unfollowed;
+        }
     }
+    let (verdict, reason) = (outcome.verdict, outcome.reason);
+    count(task.account, port, attempt.route, verdict);
+    event(policy, &task, &outcome);
     trace(
         task.uid,
         task.account.id,

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_send_signal};
 use smtp_common::{
     connection::{Account, Address, Attempt, Route},
-    counter::{Reason, Verdict},
+    counter::Verdict,
     names::Binary,
     rule::{Action, GENERATIONS, Rules},
     tally::Unit,
@@ -118,10 +118,7 @@ fn submit(task: u64, tgid: u32, start: u64) {
             answer = message;
         }
     }
-    // SAFETY: `Answer` is made from values of these types.
-    let (verdict, reason) = unsafe {
-        (core::mem::transmute::<u8, Verdict>(answer.verdict()), core::mem::transmute::<u8, Reason>(answer.reason()))
-    };
+    let (verdict, reason) = (answer.verdict_of(), answer.reason_of());
     count(who.account, 0, Route::Pipe, verdict);
     let outcome = Outcome { destination: Address([0; 4]), port: 0, route: Route::Pipe, verdict, reason, now };
     event(policy, &who, &outcome);

@@ -125,6 +125,18 @@ impl Answer {
         self.0 as u8
     }
 
+    #[inline(always)]
+    pub(crate) fn verdict_of(self) -> Verdict {
+        // SAFETY: an answer is made from values of these types.
+        unsafe { core::mem::transmute::<u8, Verdict>(self.verdict()) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn reason_of(self) -> Reason {
+        // SAFETY: as above.
+        unsafe { core::mem::transmute::<u8, Reason>(self.reason()) }
+    }
+
     /// The units may not pass.
     #[inline(always)]
     pub(crate) fn is_refused(self) -> bool {
@@ -158,15 +170,16 @@ pub(crate) extern "C" fn charge_units(who: u32, id: u64, host_uid: u32, n: u32, 
     packed(verdict, reason)
 }
 
-/// What becomes of a session in which the client evades being read: where messages are limited it may not go on.
+/// What becomes of a session that cannot be read, because the client evades that or for want of memory: where messages are
+/// limited it may not go on.
 #[inline(always)]
-pub(crate) fn judge_evasion(who: Who) -> Answer {
-    Answer(evasion(who.packed, who.id, who.host_uid))
+pub(crate) fn judge_unread(who: Who, why: Reason) -> Answer {
+    Answer(unread(who.packed | why as u32, who.id, who.host_uid))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn evasion(who: u32, id: u64, host_uid: u32) -> u32 {
+pub(crate) extern "C" fn unread(who: u32, id: u64, host_uid: u32) -> u32 {
     let (attempt, _) = unpack(who, id, host_uid);
     let verdict =
         match in_force(&attempt) {
@@ -176,7 +189,7 @@ pub(crate) extern "C" fn evasion(who: u32, id: u64, host_uid: u32) -> u32 {
             _ => return packed(Verdict::Allowed, Reason::WithinLimits),
         };
     tally(attempt.account, attempt.route as u8, family::MESSAGE_VERDICTS, verdict as u8, 1);
-    packed(verdict, Reason::Evasive)
+    (verdict as u32) << 8 | who & 0xff
 }
 
 /// Counts `n` messages with an outcome, also for the failure brake.

@@ -231,3 +231,16 @@ fn a_smuggled_message_is_counted_where_nothing_is_limited() {
     assert_eq!(sink.messages.accepted, 1);
     assert_eq!(strict.agent.tally_after(uid::SENDER, 1), sink);
 }
+
+#[test]
+fn a_socket_that_nothing_can_be_kept_beside_is_no_way_around_a_limit() {
+    for (limit, expected) in [("messages_per_hour = 5", "EPERM"), ("per_day = 100", "ok")] {
+        let world = World::with(&format!("[plan.standard]\n{limit}"));
+        let got = world.dial().uid(uid::SENDER).stuffed().count(3).run();
+        assert_eq!(got, smtp_tests::Tally::of(&[(expected, 3)]), "{limit}");
+        let unseen = [("user", "61001"), ("cause", "no_memory")];
+        assert_eq!(world.agent.metrics().value("smtp_sessions_unseen_total", &unseen), 3.0, "{limit}");
+        assert_eq!(world.dial().uid(uid::SENDER).count(3).run().ok(), 3, "an ordinary socket");
+        assert_eq!(world.dial().uid(uid::EXEMPT).stuffed().run().ok(), 1, "whom nothing limits");
+    }
+}

@@ -3,6 +3,7 @@
 pub mod caller;
 mod compat32;
 pub mod plan;
+mod stuffing;
 mod way;
 
 use crate::{Cgroup, Must, Netns, process::Running, tools};
@@ -130,6 +131,11 @@ impl Dial {
     /// Ends connections with RST instead of FIN: for more attempts than there are local ports.
     pub fn reset(self) -> Self {
         self.flag("reset")
+    }
+
+    /// Uses up the memory its sockets have for options, so that the kernel can keep nothing more beside them.
+    pub fn stuffed(self) -> Self {
+        self.flag("stuffed")
     }
 
     /// How long one attempt may take (5 s).

@@ -105,6 +105,14 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let mut tasks = JoinSet::new();
     let events = Events::open(&shared.pins)?;
     tasks.spawn(named("events", watch::events(shared.clone(), events)));
+    if policy.sessions != 0
+        && let Err(e) = shared.maps().check_sessions(&shared.pins)
+    {
+        tracing::error!(
+            "this kernel can keep nothing beside sockets ({e}): sessions are not followed, and whoever's messages are \
+             limited is refused every connection. Take the limits out, or set [smtp] messages = false"
+        );
+    }
     if let Err(e) = destroy::check() {
         tracing::warn!(
             "connections cannot be ended at a limit, only held until the client gives up: this kernel has no tcp_diag ({e})"

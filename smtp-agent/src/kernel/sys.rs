@@ -70,6 +70,19 @@ pub fn attach_to_tracepoint(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Puts a value of `len` zeros beside a socket and takes it away again (`bpf_fd_sk_storage_update_elem`, Linux 5.2): tells
+/// whether the kernel can.
+pub fn try_socket_storage(map: BorrowedFd<'_>, socket: BorrowedFd<'_>, len: usize) -> io::Result<()> {
+    let key = socket.as_raw_fd();
+    let value = vec![0u8; len];
+    let mut attr = zeroed();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
+    attr.__bindgen_anon_2.key = &raw const key as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = value.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr)?;
+    bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
+}
+
 /// Puts `program` behind `link` in one step (`BPF_LINK_UPDATE`, `cgroup_bpf_replace`, Linux 5.7): a connect
 /// meets either the old program or the new one, never both, never none.
 pub fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {

@@ -270,6 +270,7 @@ pub fn reason(reason: Reason) -> &'static str {
         Reason::HostMessagesDay => "the whole host has used its messages of the day up",
         Reason::HostRecipientsHour => "the whole host has used its recipients of the hour up",
         Reason::HostRecipientsDay => "the whole host has used its recipients of the day up",
+        Reason::Unfollowed => "its messages are limited, and the kernel has no memory left to follow its session with",
         Reason::Evasive => "its messages are limited, and it spoke so that they could not be counted",
     }
 }

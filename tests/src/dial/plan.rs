@@ -94,6 +94,9 @@ pub struct Plan {
     /// End connections with RST, which leaves no TIME_WAIT: for more attempts than there are ports
     #[arg(long)]
     pub reset: bool,
+    /// Leaves its sockets no room for anything to be kept beside them (net.core.optmem_max)
+    #[arg(long)]
+    pub stuffed: bool,
     /// How long one attempt may take
     #[arg(long, default_value_t = 5_000)]
     pub timeout_ms: u32,

@@ -3,6 +3,7 @@
 use super::{
     compat32,
     plan::{Plan, Way},
+    stuffing,
 };
 use anyhow::{Context, Result, ensure};
 use io_uring::{
@@ -95,6 +96,9 @@ impl Dialler {
         setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(ms / 1000, ms % 1000 * 1000))?;
         if self.plan.reset && self.plan.way != Way::Udp {
             setsockopt(&socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?;
+        }
+        if self.plan.stuffed {
+            stuffing::stuff(&socket)?;
         }
         Ok(socket)
     }
