@@ -367,9 +367,11 @@ fn program_failure(name: &str, error: &ProgramError) -> Failure {
 /// (`hierarchy_allows_attach` and `__cgroup_bpf_attach`, kernel/bpf/cgroup.c).
 fn attach_failure(name: &str, cgroup: &Path, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::PermissionDenied {
+        let without =
+            if program::FOLLOWERS.contains(&name) { ", or do without messages: [smtp] messages = false" } else { "" };
         return Failure::unavailable(format!(
             "the program {name} cannot be attached to {cgroup:?}: somebody's program there or above tolerates none \
-             beside it; find it with `bpftool cgroup tree` and have it attached with BPF_F_ALLOW_MULTI"
+             beside it; find it with `bpftool cgroup tree` and have it attached with BPF_F_ALLOW_MULTI{without}"
         ));
     }
     Failure::from_io(error, format!("the program {name} cannot be attached to {cgroup:?}"))
