@@ -64,6 +64,12 @@ impl Verdict {
         }
     }
 
+    /// True when it keeps from being made what it is about.
+    #[inline(always)]
+    pub const fn is_applied(self) -> bool {
+        matches!(self, Self::Deferred | Self::Redirected | Self::Refused)
+    }
+
     /// True when the policy was against the connection, applied or not.
     #[inline(always)]
     pub const fn is_stop(self) -> bool {

@@ -11,7 +11,8 @@ use smtp_common::{
 
 use crate::{
     emit::lost,
-    maps::{ACTIVE, BPF_NOEXIST, BRAKES, PLANS, RULES, WINDOWS, WindowValue, ZERO},
+    maps::{BPF_NOEXIST, BRAKES, PLANS, RULES, WINDOWS, WindowValue, ZERO},
+    policy::in_force,
 };
 
 /// Rules of one generation.
@@ -173,8 +174,8 @@ pub(crate) extern "C" fn brake_holds(kind: u32, id: u64, plan: u32, now: u64) ->
     let account = Account::new(kind, id);
     // SAFETY: one word, read at once; a torn or stale time is one of the two it was set to.
     let Some(&tripped) = (unsafe { BRAKES.get(account) }) else { return 0 };
-    let Some(&generation) = ACTIVE.get(0) else { return 0 };
-    let Some(limits) = Generation(generation & 1).plan(plan) else { return 0 };
+    let Some((generation, _)) = in_force() else { return 0 };
+    let Some(limits) = Generation(generation).plan(plan) else { return 0 };
     let (of, failed) = outcomes(account, now);
     let holds = limits.holds(tripped, now, failed, of);
     if !holds {

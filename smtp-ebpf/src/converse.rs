@@ -12,8 +12,8 @@ use smtp_common::{
 
 use crate::{
     follow::{self, Beside},
-    maps::{ACTIVE, PORTS},
     packet::{self, Segment, tcp_flag},
+    policy::{ports, remote_port},
     units::{Who, charge, judge_unread, message_outcome, tally},
 };
 
@@ -27,13 +27,9 @@ const MAX_STEPS: u32 = 1024;
 /// What most packets of a host see of all this.
 #[inline(always)]
 pub(crate) fn smtp_port(ctx: &SkBuffContext) -> Option<Port> {
-    // SAFETY: a plain read of the context: the port is in network order, in the upper half on little-endian machines
-    // (`bpf_convert_ctx_access`, net/core/filter.c).
-    let raw = unsafe { (*ctx.skb.skb).remote_port };
-    let port = u16::from_be(if cfg!(target_endian = "little") { (raw >> 16) as u16 } else { raw as u16 });
-    let &generation = ACTIVE.get(0)?;
-    let ports = PORTS.get(generation)?;
-    if ports.contains(port) { Some(port) } else { None }
+    // SAFETY: a plain read of the context.
+    let port = remote_port(unsafe { (*ctx.skb.skb).remote_port });
+    if ports()?.contains(port) { Some(port) } else { None }
 }
 
 /// What is to be done with a packet before it is read.

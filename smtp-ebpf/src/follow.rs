@@ -3,7 +3,7 @@
 use core::{ffi::c_void, ptr::NonNull};
 
 use aya_ebpf::{
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_spin_lock},
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_spin_lock},
     helpers::{
         bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_spin_lock, bpf_spin_unlock, bpf_tcp_sock,
         generated::{bpf_get_socket_cookie, bpf_get_socket_uid, bpf_sk_storage_delete, bpf_sk_storage_get},
@@ -21,7 +21,8 @@ use smtp_common::{
 use crate::{
     emit::{Class, Outcome, lost, within_budget},
     identify::{Task, foreign_account, is_foreign, owner_now, read},
-    maps::{ACTIVE, NET_COOKIE, POLICY, SESSION_EVENTS, SESSIONS, SKB_SK, SOCK_NET},
+    maps::{NET_COOKIE, SESSION_EVENTS, SESSIONS, SKB_SK, SOCK_NET},
+    policy::in_force,
     route::route,
     units::{Answer, Who, message_outcome, tally},
 };
@@ -58,23 +59,25 @@ pub(crate) fn session(beside: Beside) -> &'static mut Session {
     unsafe { &mut (*beside.as_ptr()).session }
 }
 
+/// The socket a packet belongs to.
+#[inline(always)]
+fn socket_of(skb: *mut __sk_buff) -> Option<NonNull<bpf_sock>> {
+    // SAFETY: a plain read of the context, and a helper that takes what was read once it is not null.
+    unsafe {
+        let socket = (*skb).__bindgen_anon_2.sk;
+        if socket.is_null() { None } else { NonNull::new(bpf_sk_fullsock(socket)) }
+    }
+}
+
 /// The session of the socket a packet belongs to.
 #[inline(always)]
-pub(crate) fn of_packet(skb: *mut aya_ebpf::bindings::__sk_buff, flags: u64) -> Option<Beside> {
-    // SAFETY: a plain read of the context, and a helper that takes what was read once it is not null.
-    let socket = unsafe {
-        let socket = (*skb).__bindgen_anon_2.sk;
-        if socket.is_null() {
-            return None;
-        }
-        bpf_sk_fullsock(socket)
-    };
-    if socket.is_null() { None } else { storage(socket.cast(), flags) }
+pub(crate) fn of_packet(skb: *mut __sk_buff, flags: u64) -> Option<Beside> {
+    storage(socket_of(skb)?.as_ptr().cast(), flags)
 }
 
 /// The session of a socket that a sock_ops program was called for.
 #[inline(always)]
-pub(crate) fn of_socket(socket: *mut aya_ebpf::bindings::bpf_sock) -> Option<Beside> {
+pub(crate) fn of_socket(socket: *mut bpf_sock) -> Option<Beside> {
     if socket.is_null() { None } else { storage(socket.cast(), 0) }
 }
 
@@ -155,21 +158,11 @@ pub(crate) fn awaited(ctx: &SkBuffContext) -> Option<u32> {
 /// A connection that was there before the gate: charged to the user its socket belongs to.
 #[inline(always)]
 fn join_late(ctx: &SkBuffContext, port: Port, peer: Option<Address>, now: u64) -> Option<Beside> {
-    // SAFETY: plain reads of the context. A socket that listens on one of the ports has the client at its other end.
-    let (local_port, state) = unsafe {
-        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
-        if socket.is_null() {
-            return None;
-        }
-        let socket = bpf_sk_fullsock(socket);
-        if socket.is_null() {
-            return None;
-        }
-        ((*socket).src_port, (*socket).state)
-    };
+    let socket = socket_of(ctx.skb.skb)?.as_ptr();
+    // SAFETY: plain reads of the socket. One that listens on one of the ports has the client at its other end.
+    let (local_port, state) = unsafe { ((*socket).src_port, (*socket).state) };
     const TCP_ESTABLISHED: u32 = 1;
-    let &generation = ACTIVE.get(0)?;
-    let policy = POLICY.get(generation & 1)?;
+    let (_, policy) = in_force()?;
     if policy.sessions == 0 || state != TCP_ESTABLISHED || local_port < 1024 {
         return None;
     }
@@ -283,8 +276,7 @@ pub(crate) fn end(session: &mut Session, outcome: SessionOutcome, now: u64) {
     } else if session.dialogue.shared.is_unclear() && session.stage & stage::JOINED_LATE == 0 {
         tally(account, route, family::UNSEEN, Unseen::Unclear as u8, 1);
     }
-    let Some(&generation) = ACTIVE.get(0) else { return };
-    let Some(policy) = POLICY.get(generation & 1) else { return };
+    let Some((_, policy)) = in_force() else { return };
     if !within_budget(account, Class::Ended, now, policy.event_budget) {
         return lost(Loss::SessionsRateLimited);
     }
@@ -315,8 +307,7 @@ pub(crate) fn tell_stop(ctx: &SkBuffContext, session: &mut Session) {
     session.untold = 0;
     let now = boot_now();
     if session.stopped == 0 {
-        let Some(&generation) = ACTIVE.get(0) else { return };
-        let Some(policy) = POLICY.get(generation & 1) else { return };
+        let Some((_, policy)) = in_force() else { return };
         if !within_budget(session.account, Class::Refused, now, policy.event_budget) {
             return lost(Loss::SessionsRateLimited);
         }
@@ -331,16 +322,10 @@ pub(crate) fn tell_stop(ctx: &SkBuffContext, session: &mut Session) {
 #[inline(always)]
 fn note_source(ctx: &SkBuffContext, session: &mut Session) {
     const AF_INET: u32 = 2;
-    // SAFETY: plain reads of the context and of the socket, which the verifier has seen not to be null.
+    let Some(socket) = socket_of(ctx.skb.skb) else { return };
+    let socket = socket.as_ptr();
+    // SAFETY: plain reads of the socket.
     unsafe {
-        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
-        if socket.is_null() {
-            return;
-        }
-        let socket = bpf_sk_fullsock(socket);
-        if socket.is_null() {
-            return;
-        }
         session.source_port = (*socket).src_port;
         session.source = if (*socket).family == AF_INET {
             Address::v4((*socket).src_ip4)

@@ -56,7 +56,7 @@ fn smtp(ctx: &SockAddrContext, generation: u32, destination: Address, port: Port
     let (verdict, reason) = (answer.verdict_of(), answer.reason_of());
 
     let mut outcome = Outcome { destination, port, route: attempt.route, verdict, reason, now };
-    if policy.sessions != 0 && !stops(verdict) && !follow::begin(ctx, &task, &outcome) {
+    if policy.sessions != 0 && !verdict.is_applied() && !follow::begin(ctx, &task, &outcome) {
         // A user can use up the memory that sockets of his have for such things.
         let answer = judge_unread(Who::of_attempt(&attempt), Reason::Unfollowed);
         if answer.is_stop() {
@@ -104,12 +104,6 @@ pub(crate) extern "C" fn forget(value: u32) -> u32 {
         core::ptr::write_volatile(&raw mut kept, value);
         core::ptr::read_volatile(&raw const kept)
     }
-}
-
-/// Whether the verdict keeps the connection from being made.
-#[inline(always)]
-fn stops(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Deferred | Verdict::Redirected | Verdict::Refused)
 }
 
 #[inline(always)]

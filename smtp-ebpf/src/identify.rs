@@ -13,16 +13,17 @@ use smtp_common::{
     connection::{Account, kind},
     counter::Loss,
     event::flag,
-    rule::{GENERATIONS, Policy, SubuidKey},
+    rule::{Policy, SubuidKey},
 };
 
 use crate::{
     emit::lost,
     maps::{
-        ACTIVE, BPF_NOEXIST, HOST_NETNS, INITIAL_NETNS, NAMESPACES, NET_COOKIE, NET_USER_NS, NSPROXY_NET, PID_LEVEL,
-        POLICY, ROOT_CGROUP, SOCK_ADDR_SK, SOCK_NET, SUBUIDS, TASK_FLAGS, TASK_NSPROXY, TASK_THREAD_PID, USER_NS_LEVEL,
+        BPF_NOEXIST, HOST_NETNS, INITIAL_NETNS, NAMESPACES, NET_COOKIE, NET_USER_NS, NSPROXY_NET, PID_LEVEL,
+        ROOT_CGROUP, SOCK_ADDR_SK, SOCK_NET, SUBUIDS, TASK_FLAGS, TASK_NSPROXY, TASK_THREAD_PID, USER_NS_LEVEL,
         USER_NS_OWNER,
     },
+    policy::in_force,
 };
 
 /// `PF_KTHREAD` of include/linux/sched.h.
@@ -155,9 +156,8 @@ fn owner(policy: &Policy, generation: u32, uid: u32) -> Option<u32> {
 #[inline(always)]
 pub(crate) fn owner_now(uid: u32) -> u32 {
     let found = || {
-        let &generation = ACTIVE.get(0)?;
-        let generation = generation & (GENERATIONS - 1);
-        owner(POLICY.get(generation)?, generation, uid)
+        let (generation, policy) = in_force()?;
+        owner(policy, generation, uid)
     };
     found().unwrap_or(uid)
 }

@@ -15,6 +15,7 @@ mod identify;
 mod maps;
 mod packet;
 mod pipe;
+mod policy;
 mod route;
 mod units;
 

@@ -3,9 +3,8 @@
 use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_send_signal};
 use smtp_common::{
     connection::{Account, Address, Attempt, Route},
-    counter::Verdict,
     names::Binary,
-    rule::{Action, GENERATIONS, Rules},
+    rule::{Action, Rules},
     tally::Unit,
 };
 
@@ -14,10 +13,11 @@ use crate::{
     emit::{Outcome, count, event},
     identify::{identify_task, read},
     maps::{
-        ACTIVE, BPRM_FILE, CRED_EUID, FILE_INODE, IMAGES, INODE_INO, INODE_SB, INSTANCE, POLICY, SB_DEV, SENDMAIL,
-        TASK_CRED, TASK_START, TASK_TGID, TURN,
+        BPRM_FILE, CRED_EUID, FILE_INODE, IMAGES, INODE_INO, INODE_SB, INSTANCE, SB_DEV, SENDMAIL, TASK_CRED,
+        TASK_START, TASK_TGID, TURN,
     },
-    units::{Answer, Who, charge, decide_attempt},
+    policy::in_force,
+    units::{Who, charge, decide_attempt},
 };
 
 const SIGKILL: u32 = 9;
@@ -97,16 +97,14 @@ pub(crate) fn executed(task: u64, bprm: u64) {
 #[inline(always)]
 fn is_exempt() -> bool {
     let uid = aya_ebpf::helpers::bpf_get_current_uid_gid() as u32;
-    let Some(&generation) = ACTIVE.get(0) else { return false };
-    let rule = Generation(generation & (GENERATIONS - 1)).rule(Account::user(uid));
+    let Some((generation, _)) = in_force() else { return false };
+    let rule = Generation(generation).rule(Account::user(uid));
     matches!(rule, Some(rule) if rule.action == Action::Exempt as u8)
 }
 
 #[inline(always)]
 fn submit(task: u64, tgid: u32, start: u64) {
-    let Some(&generation) = ACTIVE.get(0) else { return };
-    let generation = generation & (GENERATIONS - 1);
-    let Some(policy) = POLICY.get(generation) else { return };
+    let Some((generation, policy)) = in_force() else { return };
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let who = identify_task(policy, generation, task);
@@ -122,7 +120,7 @@ fn submit(task: u64, tgid: u32, start: u64) {
     count(who.account, 0, Route::Pipe, verdict);
     let outcome = Outcome { destination: Address([0; 4]), port: 0, route: Route::Pipe, verdict, reason, now };
     event(policy, &who, &outcome);
-    if answer.is_applied_stop() {
+    if verdict.is_applied() {
         // The new program ends before its first instruction: signals are looked at on the way out of execve(2).
         // SAFETY: plain helper call on the current task.
         unsafe { bpf_send_signal(SIGKILL) };
@@ -147,14 +145,5 @@ pub(crate) fn forked(parent: u64, child: u64) {
     let privileged = (uid == 0 || effective_uid(parent) != Some(uid)) as u64;
     if let Some((tgid, start)) = identity(child) {
         let _ = IMAGES.insert(tgid, Image { start, privileged }, 0);
-    }
-}
-
-impl Answer {
-    /// The verdict keeps the submission from being made, now and not only in enforce mode.
-    #[inline(always)]
-    fn is_applied_stop(self) -> bool {
-        let verdict = self.verdict();
-        verdict == Verdict::Deferred as u8 || verdict == Verdict::Redirected as u8 || verdict == Verdict::Refused as u8
     }
 }

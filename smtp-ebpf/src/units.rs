@@ -4,7 +4,7 @@ use smtp_common::{
     connection::{Account, Attempt, Route},
     counter::{Loss, Reason, Verdict},
     decide::{Decision, decide, decide_units, units_are_limited},
-    rule::{GENERATIONS, PlanLimits, Policy, Rule, Rules, rule_flag, select},
+    rule::{PlanLimits, Policy, Rule, Rules, rule_flag, select},
     session::{NO_UID, Session},
     tally::{MessageOutcome, TallyKey, Unit, family},
 };
@@ -12,7 +12,8 @@ use smtp_common::{
 use crate::{
     account::{Generation, KernelPurses, brake_note},
     emit::{add, lost},
-    maps::{ACTIVE, BPF_NOEXIST, POLICY, TALLIES},
+    maps::{BPF_NOEXIST, TALLIES},
+    policy::in_force,
 };
 
 /// Adds `n` to a tally. `packed` holds kind of account, family, which and route, a byte each from the highest.
@@ -94,10 +95,8 @@ fn unpack(packed: u32, id: u64, host_uid: u32) -> (Attempt, Unit) {
 
 /// What holds for an attempt at this moment.
 #[inline(always)]
-fn in_force(attempt: &Attempt) -> Option<(&'static Policy, Rule, PlanLimits)> {
-    let &generation = ACTIVE.get(0)?;
-    let generation = generation & (GENERATIONS - 1);
-    let policy = POLICY.get(generation)?;
+fn holding_for(attempt: &Attempt) -> Option<(&'static Policy, Rule, PlanLimits)> {
+    let (generation, policy) = in_force()?;
     let rules = Generation(generation);
     let rule = select(policy, &rules, attempt);
     let limits =
@@ -160,7 +159,7 @@ pub(crate) fn charge(who: Who, unit: Unit, n: u32, now: u64) -> Answer {
 #[inline(never)]
 pub(crate) extern "C" fn charge_units(who: u32, id: u64, host_uid: u32, n: u32, now: u64) -> u32 {
     let (attempt, unit) = unpack(who, id, host_uid);
-    let Some((policy, rule, limits)) = in_force(&attempt) else {
+    let Some((policy, rule, limits)) = holding_for(&attempt) else {
         return packed(Verdict::Allowed, Reason::WithinLimits);
     };
     let Decision { verdict, reason } = decide_units(policy, &rule, &limits, &attempt, unit, n, now, &mut KernelPurses);
@@ -182,7 +181,7 @@ pub(crate) fn judge_unread(who: Who, why: Reason) -> Answer {
 pub(crate) extern "C" fn unread(who: u32, id: u64, host_uid: u32) -> u32 {
     let (attempt, _) = unpack(who, id, host_uid);
     let verdict =
-        match in_force(&attempt) {
+        match holding_for(&attempt) {
             Some((policy, rule, limits)) if units_are_limited(policy, &rule, &limits, &attempt) => {
                 if policy.enforce != 0 { Verdict::Refused } else { Verdict::WouldRefuse }
             }
@@ -207,7 +206,7 @@ pub(crate) extern "C" fn note_messages(who: u32, id: u64, host_uid: u32, n: u32,
     if outcome == MessageOutcome::Unknown as u8 {
         return 0;
     }
-    let Some((_, rule, limits)) = in_force(&attempt) else { return 0 };
+    let Some((_, rule, limits)) = holding_for(&attempt) else { return 0 };
     if attempt.route as u8 != Route::Remote as u8 && !rule.has(rule_flag::LOCAL) || !rule.has(rule_flag::BRAKE) {
         return 0;
     }
@@ -228,9 +227,7 @@ pub(crate) fn decide_attempt(attempt: &Attempt, now: u64) -> Answer {
 #[inline(never)]
 pub(crate) extern "C" fn decide_connect(who: u32, id: u64, host_uid: u32, now: u64) -> u32 {
     let (attempt, _) = unpack(who, id, host_uid);
-    let Some(&generation) = ACTIVE.get(0) else { return packed(Verdict::Allowed, Reason::WithinLimits) };
-    let generation = generation & (GENERATIONS - 1);
-    let Some(policy) = POLICY.get(generation) else { return packed(Verdict::Allowed, Reason::WithinLimits) };
+    let Some((generation, policy)) = in_force() else { return packed(Verdict::Allowed, Reason::WithinLimits) };
     let rule = select(policy, &Generation(generation), &attempt);
     let Decision { verdict, reason } = decide(policy, &rule, &attempt, now, &mut KernelPurses);
     packed(if policy.enforce != 0 { verdict } else { verdict.observed() }, reason)

@@ -37,6 +37,7 @@ use crate::{
         maps::Maps,
         pins::{Pins, State},
         ring::{Events, readable},
+        storage,
     },
     metrics,
 };
@@ -106,7 +107,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let events = Events::open(&shared.pins)?;
     tasks.spawn(named("events", watch::events(shared.clone(), events)));
     if policy.sessions != 0
-        && let Err(e) = shared.maps().check_sessions(&shared.pins)
+        && let Err(e) = storage::check(&shared.pins)
     {
         tracing::error!(
             "this kernel can keep nothing beside sockets ({e}): sessions are not followed, and whoever's messages are \

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fs,
     os::unix::fs::MetadataExt,
+    path::Path,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
@@ -39,9 +40,9 @@ const RETRY: Duration = Duration::from_secs(15);
 
 type Seen = Vec<Option<(u64, u64, i64, i64, u64)>>;
 
-fn look() -> Seen {
+fn look(files: &[impl AsRef<Path>]) -> Seen {
     let identity = |m: fs::Metadata| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size());
-    NAME_FILES.iter().map(|path| fs::metadata(path).ok().map(identity)).collect()
+    files.iter().map(|path| fs::metadata(path).ok().map(identity)).collect()
 }
 
 /// Installs the policy anew when names have changed. `since` is how the files looked before the policy in force
@@ -51,7 +52,7 @@ pub async fn names(shared: Arc<Shared>, mut since: NamesSeen) {
     let mut failed: Option<Instant> = None;
     loop {
         tick.tick().await;
-        let now = look();
+        let now = look(&NAME_FILES);
         if now != since.0 || failed.is_some_and(|at| at.elapsed() >= RETRY) {
             since.0 = now;
             // What went wrong is logged and counted there.
@@ -65,7 +66,7 @@ pub struct NamesSeen(Seen);
 
 impl NamesSeen {
     pub fn now() -> Self {
-        Self(look())
+        Self(look(&NAME_FILES))
     }
 }
 
@@ -75,10 +76,12 @@ pub async fn programs(shared: Arc<Shared>) -> Result<()> {
     let mut known = None;
     loop {
         tick.tick().await;
-        let found = binaries(&shared.config.lock().await.sendmail);
-        if known.as_ref() != Some(&found) {
-            shared.maps_mut().set_sendmail(&found)?;
-            known = Some(found);
+        let paths = shared.config.lock().await.sendmail.clone();
+        let seen = look(&paths);
+        // The kernel's idea of a file costs a look through every mount.
+        if known.as_ref() != Some(&seen) {
+            shared.maps_mut().set_sendmail(&binaries(&paths))?;
+            known = Some(seen);
         }
     }
 }

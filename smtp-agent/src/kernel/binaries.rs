@@ -14,11 +14,10 @@ use smtp_common::names::Binary;
 ///
 /// The inode is that of stat(2). The device is not: btrfs and overlayfs show another one there than their file system has
 /// (`s_dev`), which is what mountinfo shows of the mount the file lies on.
-pub fn binary(path: &Path) -> Option<Binary> {
+fn binary(path: &Path, mountinfo: &str) -> Option<Binary> {
     let path = fs::canonicalize(path).ok()?;
     let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let device = device_of(&mounts, &path).unwrap_or_else(|| {
+    let device = device_of(mountinfo, &path).unwrap_or_else(|| {
         let dev = metadata.dev();
         make(nix::sys::stat::major(dev), nix::sys::stat::minor(dev))
     });
@@ -27,7 +26,8 @@ pub fn binary(path: &Path) -> Option<Binary> {
 
 /// Those of `paths` that are there.
 pub fn binaries(paths: &[PathBuf]) -> HashSet<Binary> {
-    paths.iter().filter_map(|path| binary(path)).collect()
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    paths.iter().filter_map(|path| binary(path, &mounts)).collect()
 }
 
 /// Whether a file is executed by an interpreter that its first line names (execve(2)).
@@ -82,6 +82,7 @@ mod tests {
         let (file, link) = (dir.path().join("exim4"), dir.path().join("sendmail"));
         fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink("exim4", &link).unwrap();
+        let binary = |path: &Path| binary(path, &fs::read_to_string("/proc/self/mountinfo").unwrap());
         assert_eq!(binary(&link), binary(&file));
         assert!(binary(&file).is_some_and(|b| b.inode != 0));
         assert_eq!(binary(dir.path()), None, "a directory");

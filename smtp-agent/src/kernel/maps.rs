@@ -11,7 +11,6 @@ use smtp_common::{
     counter::{AccountState, CounterKey, Loss, Verdict},
     names::{Binary, LAYOUT_VERSION, MAGIC, Meta, Name, PortSet, capacity, map},
     rule::{GENERATIONS, PlanKey, PlanLimits, Policy, Rule, RuleKey, Rules, SubuidKey, select},
-    session::Session,
     tally::{TallyKey, family},
     window::{Both, Lane, LockedWindows, WindowKey, Windows},
 };
@@ -346,15 +345,6 @@ impl Maps {
         found.retain(|(_, known)| known.identity == identity);
         let first_seen = |account: &Account| self.accounts.get(account, 0).map_or(u64::MAX, |state| state.first_seen);
         Ok(found.into_iter().map(|(account, _)| account).min_by_key(|account| (first_seen(account), *account)))
-    }
-
-    /// Whether the kernel can keep a session beside a socket: kernels from 6.18 on cannot on processors without a compare
-    /// and exchange of two words (`kmalloc_nolock`).
-    pub fn check_sessions(&self, pins: &Pins) -> std::io::Result<()> {
-        let map = sys::open_pin(&pins.map(map::SESSIONS))?;
-        let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
-        // The lock lies before the session.
-        sys::try_socket_storage(map.as_fd(), socket.as_fd(), 8 + size_of::<Session>())
     }
 
     /// From now on charges a network namespace to an account.

@@ -11,4 +11,5 @@ pub mod host;
 pub mod maps;
 pub mod pins;
 pub mod ring;
+pub mod storage;
 pub mod sys;

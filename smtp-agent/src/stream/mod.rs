@@ -4,7 +4,11 @@ pub mod process;
 pub mod session;
 pub mod story;
 
-use std::fmt;
+use std::{
+    fmt,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,4 +29,20 @@ impl fmt::Display for Line {
             Self::Stop(stop) => stop.fmt(f),
         }
     }
+}
+
+/// The word of a closed list, for a number that may not be in it.
+fn word(name: Option<&'static str>) -> String {
+    name.unwrap_or("unknown").to_owned()
+}
+
+/// A time of the boot clock in RFC 3339, UTC, milliseconds. `boot_now` is that clock at `now`.
+fn date(time: u64, boot_now: u64, now: SystemTime) -> String {
+    let time = now - Duration::from_nanos(boot_now.saturating_sub(time));
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// Address and port as they are written together.
+fn endpoint(address: IpAddr, port: u16) -> String {
+    std::net::SocketAddr::new(address, port).to_string()
 }

@@ -16,7 +16,7 @@ use smtp_common::{
     tally::{MessageOutcome, RecipientOutcome, SessionOutcome, Unit},
 };
 
-use super::process::Process;
+use super::{date, endpoint, process::Process, word};
 use crate::accounts::{container::unit_of_cgroup, label::printable_until_nul};
 
 /// How many of what had which outcome.
@@ -92,25 +92,17 @@ const NOTES: [(u32, &str); 8] = [
     (mark::URGENT << seen::MARKS, "urgent"),
 ];
 
-fn name(name: Option<&'static str>) -> String {
-    name.unwrap_or("unknown").to_owned()
-}
-
 impl Session {
     fn tell(event: &SessionEvent, account: String, boot_now: u64, now: SystemTime) -> Self {
-        let at = |time: u64| {
-            let time = now - Duration::from_nanos(boot_now.saturating_sub(time));
-            humantime::format_rfc3339_millis(time).to_string()
-        };
         let message = |outcome: MessageOutcome| event.messages[outcome as usize];
         let recipient = |outcome: RecipientOutcome| event.recipients[outcome as usize];
         Self {
-            time: at(event.time),
-            since: at(event.since),
+            time: date(event.time, boot_now, now),
+            since: date(event.since, boot_now, now),
             account,
             destination: event.destination.into(),
             port: event.port,
-            route: name(Route::from_u8(event.route).map(Route::name)),
+            route: word(Route::from_u8(event.route).map(Route::name)),
             uid: event.uid,
             gid: event.gid,
             tgid: event.tgid,
@@ -137,17 +129,14 @@ impl Session {
     }
 
     fn to(&self) -> String {
-        match self.destination {
-            IpAddr::V4(ip) => format!("{ip}:{}", self.port),
-            IpAddr::V6(ip) => format!("[{ip}]:{}", self.port),
-        }
+        endpoint(self.destination, self.port)
     }
 }
 
 impl End {
     pub fn tell(event: &SessionEvent, account: String, boot_now: u64, now: SystemTime) -> Self {
         Self {
-            outcome: name(SessionOutcome::from_u8(event.outcome).map(SessionOutcome::name)),
+            outcome: word(SessionOutcome::from_u8(event.outcome).map(SessionOutcome::name)),
             duration_seconds: Duration::from_nanos(event.time.saturating_sub(event.since)).as_secs_f64(),
             session: Session::tell(event, account, boot_now, now),
         }
@@ -164,8 +153,8 @@ impl Stop {
         now: SystemTime,
     ) -> Self {
         Self {
-            verdict: name(Verdict::from_u8(event.verdict).map(Verdict::name)),
-            reason: name(Reason::from_u8(event.reason).map(Reason::name)),
+            verdict: word(Verdict::from_u8(event.verdict).map(Verdict::name)),
+            reason: word(Reason::from_u8(event.reason).map(Reason::name)),
             unit: if event.unit == Unit::Message as u8 { Unit::Message.name() } else { Unit::Recipient.name() }
                 .to_owned(),
             connection_ended,

@@ -1,10 +1,6 @@
 //! One attempt as it is shown, by `smtp-agent events` and to whoever reads its JSON.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, net::IpAddr, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 use smtp_common::{
@@ -13,7 +9,7 @@ use smtp_common::{
     event::{ConnectEvent, flag},
 };
 
-use super::process::Process;
+use super::{date, endpoint, process::Process, word};
 use crate::accounts::{container::unit_of_cgroup, label::printable_until_nul};
 
 /// All text in it is safe on a terminal: control characters and foreign bytes are escaped.
@@ -58,17 +54,15 @@ impl Story {
         boot_now: u64,
         now: SystemTime,
     ) -> Self {
-        let time = now - Duration::from_nanos(boot_now.saturating_sub(event.time));
         let cgroup = cgroup.filter(|path| path != "/").or(process.cgroup).or(Some("/".into()));
-        let name = |name: Option<&'static str>| name.unwrap_or("unknown").to_owned();
         Self {
-            time: humantime::format_rfc3339_millis(time).to_string(),
+            time: date(event.time, boot_now, now),
             account,
-            verdict: name(Verdict::from_u8(event.verdict).map(Verdict::name)),
-            reason: name(Reason::from_u8(event.reason).map(Reason::name)),
+            verdict: word(Verdict::from_u8(event.verdict).map(Verdict::name)),
+            reason: word(Reason::from_u8(event.reason).map(Reason::name)),
             destination: event.destination.into(),
             port: event.port,
-            route: name(Route::from_u8(event.route).map(Route::name)),
+            route: word(Route::from_u8(event.route).map(Route::name)),
             uid: event.uid,
             gid: event.gid,
             tgid: event.tgid,
@@ -89,10 +83,7 @@ impl Story {
 /// One line, columns first and what has no fixed width last.
 impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let to = match self.destination {
-            IpAddr::V4(ip) => format!("{ip}:{}", self.port),
-            IpAddr::V6(ip) => format!("[{ip}]:{}", self.port),
-        };
+        let to = endpoint(self.destination, self.port);
         let what = self.exe.as_deref().unwrap_or(&self.comm);
         write!(
             f,

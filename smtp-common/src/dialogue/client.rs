@@ -136,8 +136,8 @@ impl Client {
         self.state = state::after_body_bytes(last[0], last[1]);
     }
 
-    /// Reads `len` bytes (1 to the size of a chunk), up to something that must be looked at. Returns how many it read, at least 1, and [`STOPPED`] with
-    /// it where it met something.
+    /// Reads `len` bytes (1 to the size of a chunk), up to something that must be looked at. Returns how many it read, at
+    /// least 1, and [`STOPPED`] with it where it met something.
     #[inline(always)]
     pub fn scan(&mut self, shared: &Shared, chunk: &Chunk, len: u32) -> u32 {
         let mut sent = shared.sent.get();

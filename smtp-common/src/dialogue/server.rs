@@ -98,8 +98,8 @@ impl Server {
         true
     }
 
-    /// Reads `len` bytes (1 to the size of a chunk), up to the end of a reply. Returns how many it read, at least 1, and [`STOPPED`] with it where a
-    /// reply has ended.
+    /// Reads `len` bytes (1 to the size of a chunk), up to the end of a reply. Returns how many it read, at least 1, and
+    /// [`STOPPED`] with it where a reply has ended.
     #[inline(always)]
     pub fn scan(&mut self, chunk: &Chunk, len: u32) -> u32 {
         let mut at = self.state;

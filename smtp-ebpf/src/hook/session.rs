@@ -11,7 +11,8 @@ use smtp_common::{
 use crate::{
     follow,
     identify::read,
-    maps::{ACTIVE, PORTS, SOCK_ERR, SOCK_OPS_SK},
+    maps::{SOCK_ERR, SOCK_OPS_SK},
+    policy::{ports, remote_port},
     units::tally,
 };
 
@@ -42,10 +43,8 @@ pub(crate) fn session(ctx: SockOpsContext) -> u32 {
     if op != TCP_CONNECT_CB && op != ACTIVE_ESTABLISHED_CB && op != STATE_CB {
         return DONE;
     }
-    let raw = ctx.remote_port();
-    let port = u16::from_be(if cfg!(target_endian = "little") { (raw >> 16) as u16 } else { raw as u16 });
-    let Some(&generation) = ACTIVE.get(0) else { return DONE };
-    let Some(ports) = PORTS.get(generation) else { return DONE };
+    let port = remote_port(ctx.remote_port());
+    let Some(ports) = ports() else { return DONE };
     // A port that was taken out of the policy has open sessions still, which have asked to be followed to their end.
     if op != STATE_CB && !ports.contains(port) {
         return DONE;
