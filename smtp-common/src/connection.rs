@@ -34,8 +34,15 @@ pub mod kind {
     /// Every network namespace that one user of the host made by himself (`unshare -Urn`, rootless containers);
     /// `id` is his uid. One purse for all of them: anybody can make as many as he likes.
     pub const ROOTLESS: u32 = 7;
-    /// The whole machine. Only windows belong to it, no connection does; `id` is 0.
+    /// The whole machine. Only windows belong to it, as to the next three, and no connection does; `id` is 0.
     pub const HOST: u32 = 6;
+    /// All accounts on a plan; `id` is a hash of its name.
+    pub const PLAN: u32 = 8;
+    /// All members of a group; `id` is the gid.
+    pub const GROUP: u32 = 9;
+    /// All that a rule for cgroups matches; `id` is a hash of its pattern, and of the cgroup's path where each has
+    /// windows of its own.
+    pub const RULE: u32 = 10;
 }
 
 impl Account {
@@ -124,7 +131,12 @@ impl Address {
     /// The IPv4 word (network order) of an IPv4 or IPv4-mapped address.
     #[inline(always)]
     pub const fn as_v4(&self) -> Option<u32> {
-        if self.0[0] == 0 && self.0[1] == 0 && self.0[2] == MAPPED { Some(self.0[3]) } else { None }
+        if self.is_v4() { Some(self.0[3]) } else { None }
+    }
+
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == MAPPED
     }
 
     /// True for 127.0.0.0/8 and ::1, and for the unspecified addresses, which Linux connects to loopback
@@ -140,6 +152,18 @@ impl Address {
                 self.0[0] == 0 && self.0[1] == 0 && self.0[2] == 0 && (self.0[3] == 0 || self.0[3] == 1_u32.to_be())
             }
         }
+    }
+
+    /// In two registers, and back.
+    #[inline(always)]
+    pub const fn halves(&self) -> (u64, u64) {
+        let [a, b, c, d] = self.0;
+        ((b as u64) << 32 | a as u64, (d as u64) << 32 | c as u64)
+    }
+
+    #[inline(always)]
+    pub const fn from_halves(low: u64, high: u64) -> Self {
+        Self([low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32])
     }
 
     pub const fn octets(&self) -> [u8; 16] {
@@ -218,6 +242,33 @@ pub struct Attempt {
     /// lives in the host's PID namespace (`ip netns exec`, `unshare -n`): a denied user is denied there
     /// too. `None` in a real container, whose numeric uids mean nothing to the host.
     pub host_uid: Option<u32>,
+    /// The innermost cgroup around the process that a rule matches; [`Cgroup::NONE`] for none.
+    pub cgroup: Cgroup,
+    /// What the exceptions say of it: a [`crate::rule::Action`], 0 where none does.
+    pub exception: u8,
+}
+
+/// A cgroup that a rule matches.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Cgroup {
+    /// Number of its directory; 0 for none.
+    pub id: u64,
+    /// It is one of the v1 hierarchy `name=systemd`.
+    pub v1: bool,
+}
+
+impl Cgroup {
+    pub const NONE: Self = Self { id: 0, v1: false };
+
+    #[inline(always)]
+    pub const fn v2(id: u64) -> Self {
+        Self { id, v1: false }
+    }
+
+    #[inline(always)]
+    pub const fn is_some(self) -> bool {
+        self.id != 0
+    }
 }
 
 #[cfg(test)]

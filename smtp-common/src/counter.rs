@@ -2,7 +2,10 @@
 
 use crate::{
     connection::{Account, Port, Route},
+    level::Level,
     pod,
+    tally::Unit,
+    window::Span,
 };
 
 /// What became of a connection, or in observe mode would have.
@@ -91,49 +94,126 @@ pub enum Reason {
     DenyUser = 3,
     /// The plan is "deny": only the MTA may send.
     DenyPlan = 4,
-    AccountHour = 5,
-    AccountDay = 6,
-    HostHour = 7,
-    HostDay = 8,
     /// Too large a share of the account's messages has failed.
-    FailedShare = 9,
-    MessagesHour = 10,
-    MessagesDay = 11,
-    RecipientsHour = 12,
-    RecipientsDay = 13,
-    HostMessagesHour = 14,
-    HostMessagesDay = 15,
-    HostRecipientsHour = 16,
-    HostRecipientsDay = 17,
+    FailedShare = 5,
     /// Messages are limited, and the client spoke so that they could not be counted.
-    Evasive = 18,
+    Evasive = 6,
     /// Messages are limited, and the kernel had no memory to follow the session with.
-    Unfollowed = 19,
+    Unfollowed = 7,
+    /// Blocked, or allowed, by hand.
+    ByHand = 8,
+    /// A `[[rule]]` with a destination, a port or two subjects says so.
+    Exception = 9,
+    // A limit is used up: one of each level, unit and span, in the order that `Reason::limit` counts by.
+    CgroupHour = 10,
+    CgroupDay = 11,
+    CgroupMessagesHour = 12,
+    CgroupMessagesDay = 13,
+    CgroupRecipientsHour = 14,
+    CgroupRecipientsDay = 15,
+    AccountHour = 16,
+    AccountDay = 17,
+    MessagesHour = 18,
+    MessagesDay = 19,
+    RecipientsHour = 20,
+    RecipientsDay = 21,
+    GroupHour = 22,
+    GroupDay = 23,
+    GroupMessagesHour = 24,
+    GroupMessagesDay = 25,
+    GroupRecipientsHour = 26,
+    GroupRecipientsDay = 27,
+    PlanHour = 28,
+    PlanDay = 29,
+    PlanMessagesHour = 30,
+    PlanMessagesDay = 31,
+    PlanRecipientsHour = 32,
+    PlanRecipientsDay = 33,
+    HostHour = 34,
+    HostDay = 35,
+    HostMessagesHour = 36,
+    HostMessagesDay = 37,
+    HostRecipientsHour = 38,
+    HostRecipientsDay = 39,
 }
 
 impl Reason {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 40] = [
         Self::WithinLimits,
         Self::LocalRoute,
         Self::Exempt,
         Self::DenyUser,
         Self::DenyPlan,
+        Self::FailedShare,
+        Self::Evasive,
+        Self::Unfollowed,
+        Self::ByHand,
+        Self::Exception,
+        Self::CgroupHour,
+        Self::CgroupDay,
+        Self::CgroupMessagesHour,
+        Self::CgroupMessagesDay,
+        Self::CgroupRecipientsHour,
+        Self::CgroupRecipientsDay,
         Self::AccountHour,
         Self::AccountDay,
-        Self::HostHour,
-        Self::HostDay,
-        Self::FailedShare,
         Self::MessagesHour,
         Self::MessagesDay,
         Self::RecipientsHour,
         Self::RecipientsDay,
+        Self::GroupHour,
+        Self::GroupDay,
+        Self::GroupMessagesHour,
+        Self::GroupMessagesDay,
+        Self::GroupRecipientsHour,
+        Self::GroupRecipientsDay,
+        Self::PlanHour,
+        Self::PlanDay,
+        Self::PlanMessagesHour,
+        Self::PlanMessagesDay,
+        Self::PlanRecipientsHour,
+        Self::PlanRecipientsDay,
+        Self::HostHour,
+        Self::HostDay,
         Self::HostMessagesHour,
         Self::HostMessagesDay,
         Self::HostRecipientsHour,
         Self::HostRecipientsDay,
-        Self::Evasive,
-        Self::Unfollowed,
     ];
+
+    /// The first of those that are limits, and how many each level and each unit has.
+    const LIMITS: u32 = Self::CgroupHour as u32;
+    const PER_LEVEL: u32 = 6;
+
+    /// Number of the reason that a limit on `unit` (`None`: connections) is used up at a level. A number, since the
+    /// kernel program has no use for more.
+    #[inline(always)]
+    pub const fn limit(level: u32, unit: Option<Unit>, day: bool) -> u8 {
+        let unit = match unit {
+            None => 0,
+            Some(Unit::Message) => 1,
+            Some(Unit::Recipient) => 2,
+        };
+        (Self::LIMITS + level.saturating_sub(1) * Self::PER_LEVEL + unit * 2 + day as u32) as u8
+    }
+
+    /// Whether it is that a limit is used up, and whose.
+    pub fn level(self) -> Option<Level> {
+        let over = (self as u32).checked_sub(Self::LIMITS)?;
+        Level::ALL.get((over / Self::PER_LEVEL) as usize).copied()
+    }
+
+    /// What is used up, if a limit is; `None` in it stands for connections.
+    pub fn unit(self) -> Option<Option<Unit>> {
+        let over = (self as u32).checked_sub(Self::LIMITS)?;
+        Some([None, Some(Unit::Message), Some(Unit::Recipient)][(over % Self::PER_LEVEL / 2) as usize])
+    }
+
+    /// The stretch of time it is used up for, if a limit is.
+    pub fn span(self) -> Option<Span> {
+        let over = (self as u32).checked_sub(Self::LIMITS)?;
+        Some(if over % 2 == 0 { Span::Hour } else { Span::Day })
+    }
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -142,21 +222,41 @@ impl Reason {
             Self::Exempt => "exempt",
             Self::DenyUser => "deny_user",
             Self::DenyPlan => "deny_plan",
+            Self::FailedShare => "failed_share",
+            Self::Evasive => "evasive",
+            Self::Unfollowed => "unfollowed",
+            Self::ByHand => "by_hand",
+            Self::Exception => "exception",
+            Self::CgroupHour => "cgroup_hour",
+            Self::CgroupDay => "cgroup_day",
+            Self::CgroupMessagesHour => "cgroup_messages_hour",
+            Self::CgroupMessagesDay => "cgroup_messages_day",
+            Self::CgroupRecipientsHour => "cgroup_recipients_hour",
+            Self::CgroupRecipientsDay => "cgroup_recipients_day",
             Self::AccountHour => "account_hour",
             Self::AccountDay => "account_day",
-            Self::HostHour => "host_hour",
-            Self::HostDay => "host_day",
-            Self::FailedShare => "failed_share",
             Self::MessagesHour => "messages_hour",
             Self::MessagesDay => "messages_day",
             Self::RecipientsHour => "recipients_hour",
             Self::RecipientsDay => "recipients_day",
+            Self::GroupHour => "group_hour",
+            Self::GroupDay => "group_day",
+            Self::GroupMessagesHour => "group_messages_hour",
+            Self::GroupMessagesDay => "group_messages_day",
+            Self::GroupRecipientsHour => "group_recipients_hour",
+            Self::GroupRecipientsDay => "group_recipients_day",
+            Self::PlanHour => "plan_hour",
+            Self::PlanDay => "plan_day",
+            Self::PlanMessagesHour => "plan_messages_hour",
+            Self::PlanMessagesDay => "plan_messages_day",
+            Self::PlanRecipientsHour => "plan_recipients_hour",
+            Self::PlanRecipientsDay => "plan_recipients_day",
+            Self::HostHour => "host_hour",
+            Self::HostDay => "host_day",
             Self::HostMessagesHour => "host_messages_hour",
             Self::HostMessagesDay => "host_messages_day",
             Self::HostRecipientsHour => "host_recipients_hour",
             Self::HostRecipientsDay => "host_recipients_day",
-            Self::Evasive => "evasive",
-            Self::Unfollowed => "unfollowed",
         }
     }
 
@@ -270,4 +370,30 @@ impl Loss {
             Self::SessionsRateLimited => "sessions_rate_limited",
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_knows_its_limit() {
+        for level in Level::ALL {
+            for unit in [None, Some(Unit::Message), Some(Unit::Recipient)] {
+                for span in Span::ALL {
+                    let number = Reason::limit(level as u32, unit, span == Span::Day);
+                    let reason = Reason::from_u8(number).unwrap();
+                    assert_eq!((reason.level(), reason.unit(), reason.span()), (Some(level), Some(unit), Some(span)));
+                    let unit = unit.map_or(String::new(), |unit| std::format!("{}s_", unit.name()));
+                    let level = if level == Level::User && !unit.is_empty() { "" } else { level.name() };
+                    let name = std::format!("{level}_{unit}{}", span.name());
+                    assert_eq!(reason.name(), name.trim_start_matches('_'));
+                }
+            }
+        }
+        assert!(Reason::ALL.into_iter().enumerate().all(|(i, reason)| reason as usize == i));
+        assert_eq!(Reason::Exception.level(), None);
+    }
+
+    use std::string::String;
 }

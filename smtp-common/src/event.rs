@@ -15,6 +15,8 @@ pub mod flag {
     pub const HOST_PIDNS: u16 = 4;
     /// The uid was a subordinate one and was folded to its owner.
     pub const SUBORDINATE: u16 = 8;
+    /// It was to be redirected to the local MTA, and put off instead: none listens, or it was no connection that can be.
+    pub const NOT_REDIRECTED: u16 = 16;
 }
 
 /// One attempt and what became of it.

@@ -20,6 +20,7 @@ pub mod counter;
 pub mod decide;
 pub mod dialogue;
 pub mod event;
+pub mod level;
 pub mod names;
 #[cfg(test)]
 mod reference;

@@ -1,7 +1,7 @@
 //! Names and numbers both sides must agree on.
 
 /// Raised with every change of a map's key, value or meaning. An agent adopts pins of its own version only.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// First word of the pinned `META` map: "smtp" in ASCII.
 pub const MAGIC: u32 = 0x736d_7470;
@@ -49,8 +49,24 @@ pub mod map {
     /// Which load of the probe counts executions: one `u64`.
     pub const TURN: &str = "TURN";
 
+    /// What was said by hand of accounts.
+    pub const BY_HAND: &str = "BY_HAND";
+    /// Limits that several accounts share.
+    pub const PURSES: &str = "PURSES";
+    /// Which of them are spent from together.
+    pub const CHAINS: &str = "CHAINS";
+    /// The chain of each cgroup that a rule matches.
+    pub const CGROUPS: &str = "CGROUPS";
+    /// The chain that a cgroup will have once it is made, by its path.
+    pub const PATHS: &str = "PATHS";
+    pub const EXCEPTIONS: &str = "EXCEPTIONS";
+    /// Where a connection that was redirected was going, beside its socket.
+    pub const REDIRECTS: &str = "REDIRECTS";
+    /// Cgroups that were made, for the agent to look at.
+    pub const CGROUP_EVENTS: &str = "CGROUP_EVENTS";
+
     /// All that are pinned.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 30] = [
         META,
         ACTIVE,
         PORTS,
@@ -73,6 +89,14 @@ pub mod map {
         SESSION_EVENTS,
         SENDMAIL,
         TURN,
+        BY_HAND,
+        PURSES,
+        CHAINS,
+        CGROUPS,
+        PATHS,
+        EXCEPTIONS,
+        REDIRECTS,
+        CGROUP_EVENTS,
     ];
 }
 
@@ -85,13 +109,22 @@ pub mod program {
     pub const RECEIVED: &str = "received";
     pub const EXEC: &str = "exec";
     pub const FORK: &str = "fork";
-    pub const ALL: [&str; 7] = [CONNECT4, CONNECT6, SESSION, SENT, RECEIVED, EXEC, FORK];
+    pub const PEER4: &str = "peer4";
+    pub const PEER6: &str = "peer6";
+    pub const CGROUP_MADE: &str = "cgroup_made";
+    pub const CGROUP_GONE: &str = "cgroup_gone";
+    pub const ALL: [&str; 11] =
+        [CONNECT4, CONNECT6, SESSION, SENT, RECEIVED, EXEC, FORK, PEER4, PEER6, CGROUP_MADE, CGROUP_GONE];
     /// Without these nothing is limited.
     pub const GATE: [&str; 2] = [CONNECT4, CONNECT6];
     /// Those that follow sessions: attached only where messages are counted.
     pub const FOLLOWERS: [&str; 3] = [SESSION, SENT, RECEIVED];
     /// Those that count executions: tracepoints of the whole host.
     pub const TRACERS: [&str; 2] = [EXEC, FORK];
+    /// Those that tell the client of a redirected connection whom it asked for.
+    pub const REDIRECTORS: [&str; 2] = [PEER4, PEER6];
+    /// Those that follow cgroups as they come and go: tracepoints of the whole host.
+    pub const WATCHERS: [&str; 2] = [CGROUP_MADE, CGROUP_GONE];
 }
 
 /// Constants of the host that the agent writes into the probe before loading it.
@@ -147,6 +180,21 @@ pub mod global {
     pub const HOST_NETNS: &str = "HOST_NETNS";
     /// Number of this load of the probe, by which the programs that count executions know whether it is their turn.
     pub const INSTANCE: &str = "INSTANCE";
+    /// Offsets of `kn` and `root` in `struct cgroup`.
+    pub const CGROUP_KN: &str = "CGROUP_KN";
+    pub const CGROUP_ROOT: &str = "CGROUP_ROOT";
+    /// Offset of `hierarchy_id` in `struct cgroup_root`.
+    pub const ROOT_HIERARCHY: &str = "ROOT_HIERARCHY";
+    /// Offsets of `id` and of the pointer to the parent in `struct kernfs_node`.
+    pub const KN_ID: &str = "KN_ID";
+    pub const KN_PARENT: &str = "KN_PARENT";
+    /// Offset of `cgroups` in `struct task_struct`.
+    pub const TASK_CGROUPS: &str = "TASK_CGROUPS";
+    /// Offset of `cgrp_links` in `struct css_set`.
+    pub const CSS_SET_LINKS: &str = "CSS_SET_LINKS";
+    /// Offsets of `cgrp` and `cgrp_link` in `struct cgrp_cset_link`.
+    pub const LINK_CGROUP: &str = "LINK_CGROUP";
+    pub const LINK_NEXT: &str = "LINK_NEXT";
     /// cgroup v2 id of the hierarchy's root: a task there is in no cgroup worth naming.
     pub const ROOT_CGROUP: &str = "ROOT_CGROUP";
     /// 1 where the kernel has `bpf_set_retval` (5.18).
@@ -165,6 +213,19 @@ pub struct Binary {
 
 const _: () = assert!(size_of::<Binary>() == 16);
 crate::pod!(Binary);
+
+/// A cgroup that was made.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CgroupEvent {
+    pub id: u64,
+    /// Number of its hierarchy; 0 for v2.
+    pub hierarchy: u32,
+    pub _pad: u32,
+}
+
+const _: () = assert!(size_of::<CgroupEvent>() == 16);
+crate::pod!(CgroupEvent);
 
 /// Words of 32 ports each in a value of `PORTS`.
 pub const PORT_WORDS: usize = 65_536 / 32;
@@ -224,7 +285,15 @@ pub mod capacity {
     pub const ACCOUNTS: usize = 131_072;
     pub const NAMESPACES: usize = 32_768;
     pub const NAMES: usize = 32_768;
-    pub const PLANS: usize = 16_384;
+    pub const PLANS: usize = 65_536;
+    pub const BY_HAND: usize = 65_536;
+    pub const PURSES: usize = 262_144;
+    pub const CHAINS: usize = 262_144;
+    pub const CGROUPS: usize = 262_144;
+    pub const PATHS: usize = 262_144;
+    pub const EXCEPTIONS: usize = 262_144;
+    /// Bytes; a power of two.
+    pub const CGROUP_EVENTS: usize = 1 << 20;
     pub const SENDMAIL: usize = 256;
     /// Running images of such programs.
     pub const IMAGES: usize = 8_192;

@@ -1,7 +1,10 @@
 //! What the policy says, in the form the kernel reads.
 
+use core::ops::Deref;
+
 use crate::{
-    connection::{Account, Attempt, kind},
+    connection::{Account, Attempt, Cgroup, kind},
+    level::{ByHand, Chain, chain_flag, holds},
     pod,
     tally::Unit,
     window::{Both, Span, UNLIMITED},
@@ -36,6 +39,11 @@ pub enum Origin {
     RuleGroup = 5,
     Containers = 6,
     KernelThreads = 7,
+    RuleCgroup = 8,
+    /// `smtp-agent allow` or `block`.
+    ByHand = 9,
+    /// A `[[rule]]` with a destination, a port or two subjects.
+    Exception = 10,
 }
 
 /// What happens between the limit and the soft ceiling. Values of [`Rule::on_soft`].
@@ -88,6 +96,9 @@ pub mod rule_flag {
     pub const NOT_THE_HOSTS: u8 = 1 << 3;
 }
 
+/// [`Rule::plan`] where there is none.
+pub const NO_PLAN: u16 = u16::MAX;
+
 /// What applies to one account.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -100,9 +111,11 @@ pub struct Rule {
     pub on_soft: u8,
     /// Bits of [`rule_flag`].
     pub flags: u8,
-    /// Index of the plan in the agent's list: for showing its name and for finding its [`PlanLimits`]; `u32::MAX` when
+    /// Index of the plan in the agent's list: for showing its name and for finding its [`PlanLimits`]; [`NO_PLAN`] when
     /// there is none.
-    pub plan: u32,
+    pub plan: u16,
+    /// Number of the [`Chain`] of what its account shares with others; 0 for none.
+    pub chain: u16,
     pub hour: Limit,
     pub day: Limit,
 }
@@ -118,7 +131,8 @@ impl Rule {
             origin: origin as u8,
             on_soft: OnSoft::Defer as u8,
             flags: 0,
-            plan: u32::MAX,
+            plan: NO_PLAN,
+            chain: 0,
             hour: Limit::NONE,
             day: Limit::NONE,
         }
@@ -145,6 +159,9 @@ impl Rule {
     }
 }
 
+/// [`PlanLimits::brake_seconds`] of a brake that is lifted by hand alone.
+pub const BRAKE_STAYS: u32 = u32::MAX;
+
 /// What a plan limits besides connections.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -155,7 +172,8 @@ pub struct PlanLimits {
     /// there must be before it is asked. [`UNLIMITED`] percent for no brake.
     pub max_failed_percent: u32,
     pub min_failed: u32,
-    /// Seconds after which a tripped brake is lifted whatever the share is; 0 for when the share has fallen.
+    /// Seconds after which a tripped brake is lifted whatever the share is; 0 for when the share has fallen, and
+    /// [`BRAKE_STAYS`] for only by hand.
     pub brake_seconds: u32,
     pub _pad: u32,
 }
@@ -192,6 +210,9 @@ impl PlanLimits {
     /// Whether a brake that was tripped at a time still holds now (both nanoseconds of the boot clock).
     #[inline(always)]
     pub const fn holds(&self, tripped: u64, now: u64, failed: u64, of: u64) -> bool {
+        if self.brake_seconds == BRAKE_STAYS {
+            return tripped != 0 && self.max_failed_percent != UNLIMITED;
+        }
         let lapsed =
             self.brake_seconds != 0 && now.saturating_sub(tripped) >= self.brake_seconds as u64 * 1_000_000_000;
         tripped != 0 && !lapsed && self.is_too_much(failed, of)
@@ -269,6 +290,13 @@ pub struct Policy {
     pub event_budget: u32,
     /// 1: sessions are followed and messages counted.
     pub sessions: u32,
+    /// Which shapes of exceptions there are: bits, by number of [`crate::level::shape`].
+    pub exceptions: u32,
+    /// 1: there are rules for cgroups. 2: for those of the v1 hierarchy `name=systemd`, whose number is `hierarchy`.
+    pub cgroups: u32,
+    pub hierarchy: u32,
+    /// 1: some plan redirects.
+    pub redirects: u32,
     /// The host's budget of messages and recipients.
     pub host_messages: Both,
     pub host_recipients: Both,
@@ -277,7 +305,7 @@ pub struct Policy {
     pub kernel_threads: Rule,
 }
 
-const _: () = assert!(size_of::<Policy>() == 128);
+const _: () = assert!(size_of::<Policy>() == 144);
 pod!(Policy);
 
 impl Policy {
@@ -294,6 +322,10 @@ impl Policy {
             subuid_last: 0,
             event_budget: 0,
             sessions: 0,
+            exceptions: 0,
+            cgroups: 0,
+            hierarchy: 0,
+            redirects: 0,
             host_messages: Both::UNLIMITED,
             host_recipients: Both::UNLIMITED,
             default: rule,
@@ -321,34 +353,207 @@ impl Policy {
 
 /// Where the rules of single accounts are found.
 pub trait Rules {
+    /// What is found, where it lies or by itself. In the kernel a reference: a copy of what may be missing is a value that
+    /// may not have been set, and the verifier permits nobody to move one.
+    type Ref<T: Copy + 'static>: Deref<Target = T>;
+
+    /// A part of what was found.
+    fn part<T: Copy, U: Copy>(whole: Self::Ref<T>, part: impl FnOnce(&T) -> &U) -> Self::Ref<U>;
+
     /// The rule of this very account in the generation in force, if it has one.
-    fn rule(&self, account: Account) -> Option<Rule>;
+    fn rule(&self, account: Account) -> Option<Self::Ref<Rule>>;
 
     /// What a plan limits besides connections.
-    fn plan(&self, plan: u32) -> Option<PlanLimits>;
+    fn plan(&self, plan: u16) -> Option<Self::Ref<PlanLimits>>;
+
+    /// What was said of it by hand, lapsed or not.
+    fn by_hand(&self, account: Account) -> Option<Self::Ref<ByHand>>;
+
+    /// What a cgroup spends from, with others.
+    fn chain_of(&self, cgroup: Cgroup) -> Option<Self::Ref<Chain>>;
 }
 
-/// Which rule an attempt meets: its account's own, else the one for its kind of account.
+/// A rule as it holds for one attempt: what it does may be other than what it says.
+#[derive(Clone, Copy)]
+pub struct Ruling<'a> {
+    /// Looked at where it lies: its fields one by one would take more of the kernel's stack than there is.
+    rule: &'a Rule,
+    /// An [`Action`].
+    pub action: u8,
+    /// An [`Origin`].
+    pub origin: u8,
+}
+
+impl Deref for Ruling<'_> {
+    type Target = Rule;
+
+    #[inline(always)]
+    fn deref(&self) -> &Rule {
+        self.rule
+    }
+}
+
+impl<'a> From<&'a Rule> for Ruling<'a> {
+    #[inline(always)]
+    fn from(rule: &'a Rule) -> Self {
+        Self { rule, action: rule.action, origin: rule.origin }
+    }
+}
+
+/// Where the rule lies that an attempt meets.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Default = 0,
+    /// The account's own.
+    Own = 1,
+    /// That of its cgroup.
+    Cgroup = 2,
+    Containers = 3,
+    KernelThreads = 4,
+}
+
+/// Which rule an attempt meets, in one register: where it lies, and what it does instead of what it says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice(pub u32);
+
+impl Choice {
+    const ACTION: u32 = 8;
+    const ORIGIN: u32 = 16;
+
+    #[inline(always)]
+    const fn of(place: Place) -> Self {
+        Self(place as u32)
+    }
+
+    /// With this action instead, from this line.
+    #[inline(always)]
+    const fn with(self, action: u8, origin: Origin) -> Self {
+        Self(self.0 & 0xff | (action as u32) << Self::ACTION | (origin as u32) << Self::ORIGIN)
+    }
+
+    /// The rule that was chosen. One that has gone meanwhile is the default's.
+    #[inline(always)]
+    pub fn rule<R: Rules>(self, policy: R::Ref<Policy>, rules: &R, attempt: &Attempt) -> R::Ref<Rule> {
+        let place = self.0 & 0xff;
+        if place == Place::Own as u32
+            && let Some(rule) = rules.rule(attempt.account)
+        {
+            return rule;
+        }
+        if place == Place::Cgroup as u32
+            && let Some(chain) = rules.chain_of(attempt.cgroup)
+        {
+            return R::part(chain, |chain| &chain.base);
+        }
+        if place == Place::Containers as u32 {
+            R::part(policy, |policy| &policy.containers)
+        } else if place == Place::KernelThreads as u32 {
+            R::part(policy, |policy| &policy.kernel_threads)
+        } else {
+            R::part(policy, |policy| &policy.default)
+        }
+    }
+
+    /// That rule as it holds.
+    #[inline(always)]
+    pub fn ruling(self, rule: &Rule) -> Ruling<'_> {
+        let action = (self.0 >> Self::ACTION) as u8;
+        if action == 0 {
+            return rule.into();
+        }
+        Ruling { rule, action, origin: (self.0 >> Self::ORIGIN) as u8 }
+    }
+}
+
+/// Which rule an attempt meets at `now` (nanoseconds of the boot clock): what was said by hand; else its account's own
+/// rule, else that of its cgroup, else the one for its kind of account. An exception takes the place of what limits an
+/// account, and of nothing else.
 ///
 /// Names belong to the host. A container's account is never a name in `[allow]`; the host's own user who
 /// only stepped into another network namespace stays denied when `[deny]` names him.
+///
+/// Choosing is apart from having, because the kernel's stack has no room for both at once.
 #[inline(always)]
-pub fn select<R: Rules>(policy: &Policy, rules: &R, attempt: &Attempt) -> Rule {
-    match attempt.account.kind {
-        kind::USER => match rules.rule(attempt.account) {
-            Some(rule) => rule,
-            None => policy.default,
-        },
-        kind::KERNEL => policy.kernel_threads,
-        _ => {
-            if let Some(uid) = attempt.host_uid
-                && let Some(rule) = rules.rule(Account::user(uid))
-                && rule.action == Action::Deny as u8
-            {
-                return rule;
-            }
-            policy.containers
+pub fn choose<R: Rules>(rules: &R, attempt: &Attempt, now: u64) -> Choice {
+    if let Some(said) = rules.by_hand(attempt.account)
+        && holds(said.until, now)
+    {
+        return by_hand(said.blocked != 0);
+    }
+    if attempt.account.is_container()
+        && let Some(uid) = attempt.host_uid
+        && let Some(denied) = denied_by_name(rules, Account::user(uid), now)
+    {
+        return denied;
+    }
+    let chain = if attempt.cgroup.is_some() { rules.chain_of(attempt.cgroup) } else { None };
+    let flags = match &chain {
+        Some(chain) if chain.has(chain_flag::ALLOWED | chain_flag::BLOCKED) && holds(chain.until, now) => {
+            return by_hand(chain.has(chain_flag::BLOCKED));
         }
+        Some(chain) => chain.flags,
+        None => 0,
+    };
+    let kind = attempt.account.kind;
+    if kind == kind::USER
+        && let Some(own) = rules.rule(attempt.account)
+    {
+        let settled = own.action == Action::Exempt as u8 || own.action == Action::Deny as u8;
+        return if settled { Choice::of(Place::Own) } else { restricted(Choice::of(Place::Own), attempt, flags) };
+    }
+    let place = if kind == kind::KERNEL {
+        Place::KernelThreads
+    } else if flags & chain_flag::BASE != 0 {
+        Place::Cgroup
+    } else if kind == kind::USER {
+        Place::Default
+    } else {
+        Place::Containers
+    };
+    restricted(Choice::of(place), attempt, flags)
+}
+
+#[inline(always)]
+const fn by_hand(blocked: bool) -> Choice {
+    let action = if blocked { Action::Deny } else { Action::Exempt };
+    Choice::of(Place::Default).with(action as u8, Origin::ByHand)
+}
+
+/// What takes the place of a limit.
+#[inline(always)]
+const fn restricted(choice: Choice, attempt: &Attempt, flags: u32) -> Choice {
+    if attempt.exception != 0 {
+        choice.with(attempt.exception, Origin::Exception)
+    } else if flags & chain_flag::CLOSED != 0 {
+        choice.with(Action::Closed as u8, Origin::RuleCgroup)
+    } else {
+        choice
+    }
+}
+
+/// [`choose`], and the rule itself.
+pub fn select<R: Rules>(policy: R::Ref<Policy>, rules: &R, attempt: &Attempt, now: u64) -> Rule {
+    let choice = choose(rules, attempt, now);
+    let rule = choice.rule(policy, rules, attempt);
+    let Ruling { action, origin, .. } = choice.ruling(&rule);
+    Rule { action, origin, ..*rule }
+}
+
+/// The rule against the host's own user behind a connection from another network namespace.
+#[inline(always)]
+fn denied_by_name<R: Rules>(rules: &R, user: Account, now: u64) -> Option<Choice> {
+    if let Some(said) = rules.by_hand(user)
+        && said.blocked != 0
+        && holds(said.until, now)
+    {
+        return Some(by_hand(true));
+    }
+    match rules.rule(user) {
+        Some(rule) if rule.action == Action::Deny as u8 => {
+            Some(Choice::of(Place::Default).with(Action::Deny as u8, Origin::DenyUser))
+        }
+        _ => None,
     }
 }
 
@@ -356,6 +561,7 @@ pub fn select<R: Rules>(policy: &Policy, rules: &R, attempt: &Attempt) -> Rule {
 mod tests {
     use super::*;
     use crate::connection::Route;
+    use std::boxed::Box;
 
     #[test]
     fn a_brake_needs_a_sample_and_lets_go_by_itself_or_by_time() {
@@ -369,6 +575,8 @@ mod tests {
         assert!(!plan.holds(tripped, 601 * second, 6, 11), "lapsed");
         assert!(!plan.holds(tripped, second, 5, 10), "the share has fallen");
         assert!(!plan.holds(0, second, 6, 11), "never tripped");
+        let stays = PlanLimits { brake_seconds: BRAKE_STAYS, ..plan };
+        assert!(stays.holds(tripped, u64::MAX, 0, 0) && !stays.holds(0, second, 6, 11));
     }
 
     #[test]
@@ -381,39 +589,124 @@ mod tests {
         assert!(Limit::with_soft_percent(u32::MAX - 1, u32::MAX).band < u32::MAX);
     }
 
-    struct Table(&'static [(Account, Rule)]);
+    struct Table(&'static [(Account, Rule)], &'static [(Account, ByHand)], Option<Chain>);
 
     impl Rules for Table {
-        fn rule(&self, account: Account) -> Option<Rule> {
-            self.0.iter().find(|(a, _)| *a == account).map(|(_, r)| *r)
+        type Ref<T: Copy + 'static> = Box<T>;
+
+        fn part<T: Copy, U: Copy>(whole: Box<T>, part: impl FnOnce(&T) -> &U) -> Box<U> {
+            Box::new(*part(&whole))
         }
 
-        fn plan(&self, _: u32) -> Option<PlanLimits> {
+        fn rule(&self, account: Account) -> Option<Box<Rule>> {
+            self.0.iter().find(|(a, _)| *a == account).map(|(_, rule)| Box::new(*rule))
+        }
+
+        fn plan(&self, _: u16) -> Option<Box<PlanLimits>> {
             None
+        }
+
+        fn by_hand(&self, account: Account) -> Option<Box<ByHand>> {
+            self.1.iter().find(|(a, _)| *a == account).map(|(_, said)| Box::new(*said))
+        }
+
+        fn chain_of(&self, _: Cgroup) -> Option<Box<Chain>> {
+            self.2.map(Box::new)
         }
     }
 
     const ROOT_EXEMPT: (Account, Rule) = (Account::user(0), Rule::of(Action::Exempt, Origin::AllowUser));
     const NOBODY_DENIED: (Account, Rule) = (Account::user(65534), Rule::of(Action::Deny, Origin::DenyUser));
+    const SHOP_LIMITED: (Account, Rule) = (Account::user(1000), Rule::of(Action::Limited, Origin::RuleUser));
+    const NAMED: &[(Account, Rule)] = &[ROOT_EXEMPT, NOBODY_DENIED, SHOP_LIMITED];
 
-    fn origin(account: Account, host_uid: Option<u32>) -> u8 {
+    fn selected(table: &Table, account: Account, host_uid: Option<u32>, exception: u8) -> Rule {
         let policy = Policy {
             containers: Rule::of(Action::Limited, Origin::Containers),
             kernel_threads: Rule::of(Action::Limited, Origin::KernelThreads),
             ..Policy::open()
         };
-        let attempt = Attempt { account, route: Route::Remote, host_uid };
-        select(&policy, &Table(&[ROOT_EXEMPT, NOBODY_DENIED]), &attempt).origin
+        let cgroup = if table.2.is_some() { Cgroup::v2(7) } else { Cgroup::NONE };
+        let attempt = Attempt { account, route: Route::Remote, host_uid, cgroup, exception };
+        select(Box::new(policy), table, &attempt, 100)
     }
+
+    fn origin(account: Account, host_uid: Option<u32>) -> Origin {
+        origin_of(selected(&Table(NAMED, &[], None), account, host_uid, 0))
+    }
+
+    fn origin_of(rule: Rule) -> Origin {
+        let all = [
+            Origin::Default,
+            Origin::AllowUser,
+            Origin::DenyUser,
+            Origin::RuleUser,
+            Origin::Containers,
+            Origin::KernelThreads,
+            Origin::RuleCgroup,
+            Origin::ByHand,
+            Origin::Exception,
+        ];
+        all.into_iter().find(|origin| *origin as u8 == rule.origin).unwrap()
+    }
+
+    const CONTAINER: Account = Account::new(kind::NETNS, 7);
 
     #[test]
     fn names_belong_to_the_host() {
-        assert_eq!(origin(Account::user(0), None), Origin::AllowUser as u8);
-        assert_eq!(origin(Account::user(1000), None), Origin::Default as u8);
-        assert_eq!(origin(Account::KERNEL, None), Origin::KernelThreads as u8);
-        let container = Account::new(kind::NETNS, 7);
-        assert_eq!(origin(container, None), Origin::Containers as u8);
-        assert_eq!(origin(container, Some(0)), Origin::Containers as u8, "never exempt by name");
-        assert_eq!(origin(container, Some(65534)), Origin::DenyUser as u8, "a denied host user stays denied");
+        assert_eq!(origin(Account::user(0), None), Origin::AllowUser);
+        assert_eq!(origin(Account::user(1001), None), Origin::Default);
+        assert_eq!(origin(Account::KERNEL, None), Origin::KernelThreads);
+        assert_eq!(origin(CONTAINER, None), Origin::Containers);
+        assert_eq!(origin(CONTAINER, Some(0)), Origin::Containers, "never exempt by name");
+        assert_eq!(origin(CONTAINER, Some(65534)), Origin::DenyUser, "a denied host user stays denied");
+    }
+
+    #[test]
+    fn a_rule_for_a_cgroup_holds_for_those_without_one_of_their_own() {
+        let base = Rule::of(Action::Limited, Origin::RuleCgroup);
+        let chain = Chain { flags: chain_flag::BASE, base, ..Chain::NONE };
+        let origin = |account| origin_of(selected(&Table(NAMED, &[], Some(chain)), account, None, 0));
+        assert_eq!(origin(Account::user(1001)), Origin::RuleCgroup);
+        assert_eq!(origin(CONTAINER), Origin::RuleCgroup);
+        assert_eq!(origin(Account::user(1000)), Origin::RuleUser);
+        assert_eq!(origin(Account::user(0)), Origin::AllowUser);
+        let closed = Chain { flags: chain_flag::CLOSED, ..Chain::NONE };
+        let action = |account| selected(&Table(NAMED, &[], Some(closed)), account, None, 0).action;
+        assert_eq!(action(Account::user(1000)), Action::Closed as u8, "the stricter of two holds");
+        assert_eq!(action(Account::user(0)), Action::Exempt as u8);
+        assert_eq!(action(Account::user(65534)), Action::Deny as u8);
+    }
+
+    #[test]
+    fn an_exception_replaces_limits_and_neither_exemption_nor_denial() {
+        let table = Table(NAMED, &[], None);
+        for action in [Action::Exempt, Action::Deny, Action::Closed] {
+            let rule = selected(&table, Account::user(1000), None, action as u8);
+            assert_eq!((rule.action, origin_of(rule)), (action as u8, Origin::Exception));
+            assert_eq!(origin_of(selected(&table, Account::user(0), None, action as u8)), Origin::AllowUser);
+            assert_eq!(origin_of(selected(&table, Account::user(65534), None, action as u8)), Origin::DenyUser);
+        }
+    }
+
+    #[test]
+    fn what_is_said_by_hand_comes_before_everything_until_it_lapses() {
+        const SAID: &[(Account, ByHand)] = &[
+            (Account::user(0), ByHand { until: 0, blocked: 1, _pad: 0 }),
+            (Account::user(65534), ByHand { until: 101, blocked: 0, _pad: 0 }),
+            (Account::user(1000), ByHand { until: 100, blocked: 1, _pad: 0 }),
+        ];
+        let table = Table(NAMED, SAID, None);
+        let got = |account, host_uid| selected(&table, account, host_uid, 0);
+        assert_eq!(got(Account::user(0), None).action, Action::Deny as u8);
+        assert_eq!(got(Account::user(65534), None).action, Action::Exempt as u8);
+        assert_eq!(origin_of(got(Account::user(1000), None)), Origin::RuleUser, "lapsed");
+        assert_eq!(got(CONTAINER, Some(0)).action, Action::Deny as u8, "blocked in other namespaces too");
+        assert_eq!(got(CONTAINER, Some(65534)).action, Action::Deny as u8, "and allowed in none");
+        for (flag, action) in [(chain_flag::ALLOWED, Action::Exempt), (chain_flag::BLOCKED, Action::Deny)] {
+            let table = |until| Table(NAMED, &[], Some(Chain { flags: flag, until, ..Chain::NONE }));
+            assert_eq!(selected(&table(101), CONTAINER, None, 0).action, action as u8);
+            assert_eq!(origin_of(selected(&table(100), CONTAINER, None, 0)), Origin::Containers, "lapsed");
+        }
     }
 }

@@ -203,7 +203,12 @@ impl Receipt {
     pub const OVERFLOW: u64 = 1 << 60;
     const HOUR_FULL: u64 = 1 << 61;
     const DAY_FULL: u64 = 1 << 62;
+    /// Something was charged: a receipt without it stands for nothing.
+    const CHARGED: u64 = 1 << 63;
     const SLOTS: u64 = Self::OVERFLOW - 1;
+
+    /// Nothing was asked for.
+    pub const NONE: Self = Self(0);
 
     /// For a charge that can never be made.
     pub const FULL: Self = Self(Self::HOUR_FULL | Self::DAY_FULL);
@@ -224,8 +229,53 @@ impl Receipt {
     }
 
     #[inline(always)]
+    pub const fn is_charged(self) -> bool {
+        self.0 & Self::CHARGED != 0
+    }
+
+    /// One that says "full", with a number of the caller's where the slots of a charge are.
+    #[inline(always)]
+    pub const fn with_note(self, note: u32) -> Self {
+        Self(self.0 & !Self::SLOTS | note as u64)
+    }
+
+    #[inline(always)]
+    pub const fn note(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
     pub const fn slots(self) -> Both {
         Both::unpack(self.0 & Self::SLOTS)
+    }
+
+    /// By how much the slots of a charge lie after those of `now`, seven bits each and `most` at most.
+    #[inline(always)]
+    pub(crate) const fn behind(self, now: Both, most: u32) -> u64 {
+        let at = self.slots();
+        let hour = at.hour.wrapping_sub(now.hour);
+        let day = at.day.wrapping_sub(now.day);
+        let hour = if hour > most { most } else { hour };
+        let day = if day > most { most } else { day };
+        (day << 7 | hour) as u64
+    }
+
+    /// For a charge of several purses, of which [`Self::behind`] says 14 bits each.
+    #[inline(always)]
+    pub(crate) const fn of_chain(behind: u64) -> Self {
+        Self(behind & Self::SLOTS | Self::CHARGED)
+    }
+
+    /// That of one of them, `None` where it lies too far from `now` to be known: what it charged then stays charged.
+    #[inline(always)]
+    pub(crate) const fn of_link(self, link: u32, now: Both, most: u32) -> Option<Self> {
+        let behind = (self.0 >> (14 * link)) as u32;
+        let (hour, day) = (behind & 0x7f, behind >> 7 & 0x7f);
+        if hour == most || day == most {
+            return None;
+        }
+        let slots = Both { hour: now.hour.wrapping_add(hour), day: now.day.wrapping_add(day) };
+        Some(Self(slots.pack() & Self::SLOTS | Self::CHARGED))
     }
 }
 
@@ -266,7 +316,8 @@ impl Windows {
         if which & spans::DAY != 0 {
             self.day.add(n);
         }
-        Receipt(Both { hour: self.hour.head as u32, day: self.day.head as u32 }.pack() & Receipt::SLOTS)
+        let slots = Both { hour: self.hour.head as u32, day: self.day.head as u32 }.pack() & Receipt::SLOTS;
+        Receipt(slots | Receipt::CHARGED)
     }
 
     /// Takes back what a receipt of [`Self::charge`] with the same `which` and `n` stands for.

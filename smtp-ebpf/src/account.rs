@@ -2,16 +2,17 @@
 
 use aya_ebpf::helpers::{bpf_spin_lock, bpf_spin_unlock};
 use smtp_common::{
-    connection::Account,
+    connection::{Account, Cgroup},
     counter::Loss,
-    decide::Purses,
+    decide::{Ask, Purses, Shared, charge_chain, put_off, uncharge_chain},
+    level::{ByHand, CgroupKey, Chain, LINKS, Numbered, Purse, chain_flag},
     rule::{PlanKey, PlanLimits, Rule, RuleKey, Rules},
     window::{Both, Lane, Receipt, WindowKey, spans},
 };
 
 use crate::{
     emit::lost,
-    maps::{BPF_NOEXIST, BRAKES, PLANS, RULES, WINDOWS, WindowValue, ZERO},
+    maps::{BPF_NOEXIST, BRAKES, BY_HAND, CGROUPS, CHAINS, PLANS, PURSES, RULES, WINDOWS, ZERO},
     policy::in_force,
 };
 
@@ -19,20 +20,109 @@ use crate::{
 pub(crate) struct Generation(pub(crate) u32);
 
 impl Rules for Generation {
+    type Ref<T: Copy + 'static> = &'static T;
+
     #[inline(always)]
-    fn rule(&self, account: Account) -> Option<Rule> {
-        // SAFETY: copied out at once; rules of the generation in force are not removed.
-        unsafe { RULES.get(RuleKey::new(self.0, account)) }.copied()
+    fn part<T: Copy, U: Copy>(whole: &'static T, part: impl FnOnce(&T) -> &U) -> &'static U {
+        part(whole)
     }
 
     #[inline(always)]
-    fn plan(&self, plan: u32) -> Option<PlanLimits> {
+    fn rule(&self, account: Account) -> Option<&'static Rule> {
+        // SAFETY: what belongs to the generation in force is not changed, and what belonged to the one before is not removed
+        // while a program still runs that has seen it in force.
+        unsafe { RULES.get(RuleKey::new(self.0, account)) }
+    }
+
+    #[inline(always)]
+    fn plan(&self, plan: u16) -> Option<&'static PlanLimits> {
         // SAFETY: as above.
-        unsafe { PLANS.get(PlanKey { generation: self.0, plan }) }.copied()
+        unsafe { PLANS.get(PlanKey { generation: self.0, plan: plan as u32 }) }
+    }
+
+    #[inline(always)]
+    fn by_hand(&self, account: Account) -> Option<&'static ByHand> {
+        // SAFETY: one that is replaced or removed stays whole until every running program has ended.
+        unsafe { BY_HAND.get(account) }
+    }
+
+    #[inline(always)]
+    fn chain_of(&self, cgroup: Cgroup) -> Option<&'static Chain> {
+        self.chain(self.chain_number(cgroup))
     }
 }
 
-pub(crate) struct KernelPurses;
+impl Generation {
+    /// Number of a cgroup's chain; 0 for none.
+    #[inline(always)]
+    fn chain_number(&self, cgroup: Cgroup) -> u32 {
+        let key = CgroupKey { generation: self.0, v1: cgroup.v1 as u32, id: cgroup.id };
+        // SAFETY: one word, read at once.
+        match unsafe { CGROUPS.get(key) } {
+            Some(number) => *number,
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn chain(&self, number: u32) -> Option<&'static Chain> {
+        if number == 0 {
+            return None;
+        }
+        // SAFETY: as of rules.
+        unsafe { CHAINS.get(Numbered { generation: self.0, number }) }
+    }
+
+    #[inline(always)]
+    fn purse(&self, chain: &Chain, link: usize) -> Option<&'static Purse> {
+        // The mask says nothing new to Rust, and the bound to the verifier.
+        let number = chain.purses[link & (LINKS - 1)];
+        if number == 0 {
+            return None;
+        }
+        // SAFETY: as above.
+        unsafe { PURSES.get(Numbered { generation: self.0, number }) }
+    }
+}
+
+/// The windows, and what an attempt shares with others.
+#[derive(Clone, Copy)]
+pub(crate) struct KernelPurses {
+    generation: u32,
+    /// Numbers of the chains of what its account shares, and of what its cgroup does; 0 for none.
+    own: u32,
+    cgroup: u32,
+}
+
+impl KernelPurses {
+    /// Shares nothing.
+    #[inline(always)]
+    pub(crate) const fn alone() -> Self {
+        Self { generation: 0, own: 0, cgroup: 0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn of(generation: u32, rule: &Rule, cgroup: Cgroup) -> Self {
+        let cgroup = if cgroup.is_some() { Generation(generation).chain_number(cgroup) } else { 0 };
+        Self { generation, own: rule.chain as u32, cgroup }
+    }
+
+    /// Whether it shares a limit on messages or recipients.
+    #[inline(always)]
+    pub(crate) fn shares_units(&self) -> bool {
+        let has =
+            |number| matches!(Generation(self.generation).chain(number), Some(chain) if chain.has(chain_flag::UNITS));
+        has(self.own) || has(self.cgroup)
+    }
+
+    #[inline(always)]
+    const fn number(&self, shared: Shared) -> u32 {
+        match shared {
+            Shared::Account => self.own,
+            Shared::Cgroup => self.cgroup,
+        }
+    }
+}
 
 impl Purses for KernelPurses {
     #[inline(always)]
@@ -46,9 +136,59 @@ impl Purses for KernelPurses {
     }
 
     #[inline(always)]
-    fn is_braked(&mut self, account: Account, rule: &Rule, now: u64) -> bool {
-        brake_holds(account.kind, account.id, rule.plan, now) != 0
+    fn is_braked(&mut self, account: Account, plan: u16, now: u64) -> bool {
+        brake_holds(account.kind, account.id, plan as u32, now) != 0
     }
+
+    #[inline(always)]
+    fn share(&mut self, shared: Shared, ask: &Ask) -> Receipt {
+        match self.number(shared) {
+            0 => Receipt::NONE,
+            number => Receipt(chain_charge(self.generation, number, ask.pack(), ask.now)),
+        }
+    }
+
+    #[inline(always)]
+    fn unshare(&mut self, shared: Shared, receipt: Receipt, ask: &Ask) {
+        chain_uncharge(self.generation, self.number(shared), ask.pack(), ask.now, receipt.0);
+    }
+
+    #[inline(always)]
+    fn put_off(&mut self, shared: Shared, link: u32, which: u32, now: u64) -> Receipt {
+        Receipt(purse_put_off(self.generation, self.number(shared), link, which, now))
+    }
+}
+
+/// [`charge_chain`] of the chain with this number: global as [`window_charge`], and for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn chain_charge(generation: u32, number: u32, ask: u64, now: u64) -> u64 {
+    let rules = Generation(generation);
+    let Some(chain) = rules.chain(number) else { return Receipt::NONE.0 };
+    let ask = Ask::unpack(ask, now);
+    if !chain.has(ask.flag()) {
+        return Receipt::NONE.0;
+    }
+    charge_chain(|link| rules.purse(chain, link), &ask, &mut KernelPurses::alone()).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn chain_uncharge(generation: u32, number: u32, ask: u64, now: u64, receipt: u64) -> u64 {
+    let rules = Generation(generation);
+    let Some(chain) = rules.chain(number) else { return 0 };
+    let ask = Ask::unpack(ask, now);
+    uncharge_chain(|link| rules.purse(chain, link), Receipt(receipt), &ask, &mut KernelPurses::alone());
+    1
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn purse_put_off(generation: u32, number: u32, link: u32, which: u32, now: u64) -> u64 {
+    let rules = Generation(generation);
+    let Some(chain) = rules.chain(number) else { return Receipt::FULL.0 };
+    let Some(purse) = rules.purse(chain, link as usize) else { return Receipt::FULL.0 };
+    put_off(purse, which, now, &mut KernelPurses::alone()).0
 }
 
 /// A key without its id, and the windows meant, in one register: the verifier of 5.10 lets global functions take
@@ -64,13 +204,8 @@ fn unpack(packed: u32, id: u64) -> (WindowKey, u32) {
     (key, packed & 0xff)
 }
 
-/// The windows of an account that found no room in the map: one pair for all of them, made by the agent.
-#[inline(always)]
-fn overflow(key: &WindowKey) -> WindowKey {
-    WindowKey { scope: Account::OTHER, ..*key }
-}
-
-/// Adds `n` to windows of a scope, or says which were full; the result is a [`Receipt`].
+/// Adds `n` to windows of a scope, or says which were full; the result is a [`Receipt`]. Accounts that find no room in the
+/// map share one pair of windows, which the agent makes.
 ///
 /// A global function, which the verifier proves once by itself (`btf_check_subprog_call`): inlined or
 /// static, its 65-step loops would be walked anew on every path that leads to each of its call sites,
@@ -78,23 +213,21 @@ fn overflow(key: &WindowKey) -> WindowKey {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn window_charge(packed: u32, id: u64, slots: u64, limits: u64, n: u32) -> u64 {
-    let (key, which) = unpack(packed, id);
+    let (mut key, which) = unpack(packed, id);
     let mut mark = 0;
-    let value = match WINDOWS.get_ptr_mut(key) {
-        Some(value) => value,
-        None => match create(&key) {
-            Some(value) => value,
-            None => {
-                lost(Loss::WindowsFull);
-                mark = Receipt::OVERFLOW;
-                match WINDOWS.get_ptr_mut(overflow(&key)) {
-                    Some(value) => value,
-                    // Not even the overflow window: nothing can be promised, so nothing is let through.
-                    None => return Receipt::FULL.0,
-                }
-            }
-        },
-    };
+    let mut found = WINDOWS.get_ptr_mut(&key);
+    if found.is_none() {
+        create(&key);
+        found = WINDOWS.get_ptr_mut(&key);
+    }
+    if found.is_none() {
+        lost(Loss::WindowsFull);
+        mark = Receipt::OVERFLOW;
+        key.scope = Account::OTHER;
+        found = WINDOWS.get_ptr_mut(&key);
+    }
+    // Not even the overflow window: nothing can be promised, so nothing is let through.
+    let Some(value) = found else { return Receipt::FULL.0 };
     // SAFETY: the pointer is the map's value; between lock and unlock nobody else reads or writes it, and
     // the verifier sees to it that the two are paired.
     let receipt = unsafe {
@@ -111,10 +244,11 @@ pub(crate) extern "C" fn window_charge(packed: u32, id: u64, slots: u64, limits:
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn window_uncharge(packed: u32, id: u64, receipt: u64, n: u32) -> u64 {
-    let (key, which) = unpack(packed, id);
-    let overflown = receipt & Receipt::OVERFLOW != 0;
-    let found = if overflown { WINDOWS.get_ptr_mut(overflow(&key)) } else { WINDOWS.get_ptr_mut(key) };
-    let Some(value) = found else { return 0 };
+    let (mut key, which) = unpack(packed, id);
+    if receipt & Receipt::OVERFLOW != 0 {
+        key.scope = Account::OTHER;
+    }
+    let Some(value) = WINDOWS.get_ptr_mut(&key) else { return 0 };
     // SAFETY: as in `window_charge`.
     unsafe {
         let lock = &raw mut (*value).lock;
@@ -127,8 +261,8 @@ pub(crate) extern "C" fn window_uncharge(packed: u32, id: u64, receipt: u64, n: 
 
 /// Makes the windows on their first use. Two processors may try at once: the second finds the first's.
 #[inline(always)]
-fn create(key: &WindowKey) -> Option<*mut WindowValue> {
-    let zero = ZERO.get_ptr(0)?;
+fn create(key: &WindowKey) {
+    let Some(zero) = ZERO.get_ptr(0) else { return };
     // SAFETY: key and value are as long as the map's; the value holds no lock of its own, so the helper
     // may read it, and the kernel leaves the new value's lock field alone (`copy_map_value`).
     unsafe {
@@ -139,7 +273,6 @@ fn create(key: &WindowKey) -> Option<*mut WindowValue> {
             BPF_NOEXIST,
         );
     }
-    WINDOWS.get_ptr_mut(key)
 }
 
 /// Units in the hour of a scope that end at `slot`.
@@ -175,7 +308,7 @@ pub(crate) extern "C" fn brake_holds(kind: u32, id: u64, plan: u32, now: u64) ->
     // SAFETY: one word, read at once; a torn or stale time is one of the two it was set to.
     let Some(&tripped) = (unsafe { BRAKES.get(account) }) else { return 0 };
     let Some((generation, _)) = in_force() else { return 0 };
-    let Some(limits) = Generation(generation).plan(plan) else { return 0 };
+    let Some(limits) = Generation(generation).plan(plan as u16) else { return 0 };
     let (of, failed) = outcomes(account, now);
     let holds = limits.holds(tripped, now, failed, of);
     if !holds {
@@ -188,7 +321,7 @@ pub(crate) extern "C" fn brake_holds(kind: u32, id: u64, plan: u32, now: u64) ->
 /// have.
 #[inline(always)]
 pub(crate) fn brake_note(account: Account, limits: &PlanLimits, n: u32, failed: u32, now: u64) {
-    let mut purses = KernelPurses;
+    let mut purses = KernelPurses::alone();
     let _ = purses.charge(&WindowKey::new(account, Lane::Outcomes), now, Both::UNLIMITED, spans::HOUR, n);
     if failed == 0 {
         return;

@@ -7,11 +7,11 @@ use smtp_common::{
     counter::Reason,
     dialogue::{STOPPED, mark},
     session::{Part, Session, part, stage},
-    tally::{MessageOutcome, RecipientOutcome, SessionOutcome, Unit, family},
+    tally::{MessageOutcome, RecipientOutcome, Unit, family},
 };
 
 use crate::{
-    follow::{self, Beside},
+    follow::{self, Beside, Peer},
     packet::{self, Segment, tcp_flag},
     policy::{ports, remote_port},
     units::{Who, charge, judge_unread, message_outcome, tally},
@@ -43,7 +43,10 @@ enum Place {
 #[inline(always)]
 pub(crate) fn sent(ctx: &SkBuffContext, port: Port) -> i32 {
     let Some(segment) = packet::segment(ctx) else { return PASS };
-    let Some(beside) = follow::known(ctx, port, || packet::destination(ctx, segment.is_v6)) else { return PASS };
+    let Some(beside) = follow::known(ctx, port, if segment.is_v6 { Peer::Destination6 } else { Peer::Destination4 })
+    else {
+        return PASS;
+    };
     let session = follow::session(beside);
     if is_done(session) {
         return PASS;
@@ -65,7 +68,7 @@ pub(crate) fn sent(ctx: &SkBuffContext, port: Port) -> i32 {
     let verdict = if verdict == PASS { judge(session, before) } else { verdict };
     follow::tell_stop(ctx, session);
     if session.stage & stage::JOINED_LATE != 0 {
-        follow_to_the_end(session, &segment, stage::CLIENT_DONE, stage::SERVER_DONE);
+        follow_to_the_end(ctx, session, &segment, stage::CLIENT_DONE, stage::SERVER_DONE);
     }
     verdict
 }
@@ -177,7 +180,7 @@ fn judge(session: &mut Session, before: (u32, u32, u32)) -> i32 {
     let now = follow::boot_now();
     let who = Who::of(session);
     if evasive != 0 {
-        follow::note(session, Unit::Message, judge_unread(who, Reason::Evasive));
+        follow::note(session, Unit::Message, judge_unread(who, Reason::Evasive, now));
     }
     if recipients != 0 && session.stopped == 0 {
         follow::note(session, Unit::Recipient, charge(who, Unit::Recipient, recipients, now));
@@ -262,7 +265,9 @@ fn load(skb: *mut __sk_buff, at: u32, ahead: u32, chunk: &mut Chunk) -> u32 {
 #[inline(always)]
 pub(crate) fn received(ctx: &SkBuffContext, port: Port) -> i32 {
     let Some(segment) = packet::segment(ctx) else { return PASS };
-    let Some(beside) = follow::known(ctx, port, || packet::source(ctx, segment.is_v6)) else { return PASS };
+    let Some(beside) = follow::known(ctx, port, if segment.is_v6 { Peer::Source6 } else { Peer::Source4 }) else {
+        return PASS;
+    };
     if is_done(follow::session(beside)) {
         return PASS;
     }
@@ -290,7 +295,7 @@ pub(crate) fn received(ctx: &SkBuffContext, port: Port) -> i32 {
     let session = follow::session(beside);
     follow::tell_stop(ctx, session);
     if session.stage & stage::JOINED_LATE != 0 {
-        follow_to_the_end(session, &segment, stage::SERVER_DONE, stage::CLIENT_DONE);
+        follow_to_the_end(ctx, session, &segment, stage::SERVER_DONE, stage::CLIENT_DONE);
     }
     verdict
 }
@@ -375,17 +380,16 @@ pub(crate) extern "C" fn scan_received(skb: *mut __sk_buff, at: u32, ahead: u32)
 
 /// For a session that joined late, whose socket does not tell when it ends: both sides done, or a reset.
 #[inline(always)]
-fn follow_to_the_end(session: &mut Session, segment: &Segment, this: u8, other: u8) {
-    let outcome = if segment.flags & tcp_flag::RST != 0 {
-        SessionOutcome::Reset
-    } else if segment.flags & tcp_flag::FIN != 0 {
+fn follow_to_the_end(ctx: &SkBuffContext, session: &mut Session, segment: &Segment, this: u8, other: u8) {
+    let reset = segment.flags & tcp_flag::RST != 0;
+    if !reset {
+        if segment.flags & tcp_flag::FIN == 0 {
+            return;
+        }
         session.stage |= this;
         if session.stage & other == 0 {
             return;
         }
-        SessionOutcome::Closed
-    } else {
-        return;
-    };
-    follow::end(session, outcome, follow::boot_now());
+    }
+    follow::end_late(ctx.skb.skb, reset as u32);
 }

@@ -8,7 +8,7 @@ use smtp_common::{
 };
 
 use crate::{
-    identify::Task,
+    identify::{Task, current},
     maps::{ACCOUNTS, BPF_NOEXIST, COUNTERS, EVENTS, LOSSES},
 };
 
@@ -154,13 +154,13 @@ pub(crate) fn event(policy: &Policy, task: &Task, outcome: &Outcome) {
         (*event).time = outcome.now;
         (*event).policy = policy.serial;
         (*event).account = task.account;
-        (*event).cgroup = task.cgroup;
+        (*event).cgroup = current::cgroup();
         (*event).netns = task.netns;
         (*event).destination = outcome.destination;
-        (*event).uid = task.uid;
-        (*event).gid = task.gid;
-        (*event).tgid = (task.pid_tgid >> 32) as u32;
-        (*event).tid = task.pid_tgid as u32;
+        (*event).uid = current::uid();
+        (*event).gid = current::gid();
+        (*event).tgid = current::tgid();
+        (*event).tid = current::tid();
         (*event).port = outcome.port;
         (*event).flags = task.flags;
         (*event).route = outcome.route as u8;

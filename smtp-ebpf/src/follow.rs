@@ -11,8 +11,8 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockAddrContext},
 };
 use smtp_common::{
-    connection::{Account, Address, Port, Route},
-    counter::Loss,
+    connection::{Account, Address, Attempt, Port, Route},
+    counter::{Loss, Verdict},
     event::flag,
     session::{NO_UID, Session, seen, stage, what},
     tally::{MessageOutcome, SessionOutcome, Sum, Unit, Unseen, family},
@@ -20,8 +20,9 @@ use smtp_common::{
 
 use crate::{
     emit::{Class, Outcome, lost, within_budget},
-    identify::{Task, foreign_account, is_foreign, owner_now, read},
+    identify::{Task, current, foreign_account, is_foreign, owner_now, read},
     maps::{NET_COOKIE, SESSION_EVENTS, SESSIONS, SKB_SK, SOCK_NET},
+    packet,
     policy::in_force,
     route::route,
     units::{Answer, Who, message_outcome, tally},
@@ -83,7 +84,7 @@ pub(crate) fn of_socket(socket: *mut bpf_sock) -> Option<Beside> {
 
 /// A connection is about to be made. False where the kernel has no memory to follow it with.
 #[inline(always)]
-pub(crate) fn begin(ctx: &SockAddrContext, task: &Task, outcome: &Outcome) -> bool {
+pub(crate) fn begin(ctx: &SockAddrContext, task: &Task, attempt: &Attempt, outcome: &Outcome) -> bool {
     // SAFETY: a plain read of the context. The socket is never null here (`__cgroup_bpf_run_filter_sock_addr`).
     let socket = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
     if socket.is_null() {
@@ -100,18 +101,23 @@ pub(crate) fn begin(ctx: &SockAddrContext, task: &Task, outcome: &Outcome) -> bo
     session.since = outcome.now;
     session.account = task.account;
     session.netns = task.netns;
-    session.cgroup = task.cgroup;
+    session.cgroup = current::cgroup();
+    session.matched = attempt.cgroup.id;
+    session.matched_v1 = attempt.cgroup.v1 as u32;
+    session.exception = attempt.exception as u32;
     session.destination = outcome.destination;
-    session.uid = task.uid;
-    session.gid = task.gid;
-    session.tgid = (task.pid_tgid >> 32) as u32;
+    session.uid = current::uid();
+    session.gid = current::gid();
+    session.tgid = current::tgid();
     session.host_uid = match task.host_uid {
         Some(uid) => uid,
         None => NO_UID,
     };
     session.port = outcome.port;
     session.flags = task.flags;
-    session.route = outcome.route as u8;
+    // What is redirected is a submission to the local MTA.
+    let redirected = outcome.verdict as u8 == Verdict::Redirected as u8;
+    session.route = if redirected { Route::Local as u8 } else { outcome.route as u8 };
     // SAFETY: the helper fills the field or leaves it empty.
     unsafe {
         aya_ebpf::helpers::generated::bpf_get_current_comm(
@@ -124,11 +130,32 @@ pub(crate) fn begin(ctx: &SockAddrContext, task: &Task, outcome: &Outcome) -> bo
 
 /// The session of a packet, which joins late where none was begun.
 #[inline(always)]
-pub(crate) fn known(ctx: &SkBuffContext, port: Port, peer: impl FnOnce() -> Option<Address>) -> Option<Beside> {
+pub(crate) fn known(ctx: &SkBuffContext, port: Port, peer: Peer) -> Option<Beside> {
     match of_packet(ctx.skb.skb, 0) {
         Some(beside) if session(beside).since != 0 => Some(beside),
-        _ => join_late(ctx, port, peer(), boot_now()),
+        _ if join(ctx.skb.skb, port as u32, peer as u32) != 0 => of_packet(ctx.skb.skb, 0),
+        _ => None,
     }
+}
+
+/// Where a packet has the server's address: which of the two, and for which protocol.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Destination4 = 4,
+    Destination6 = 6,
+    Source4 = 8 + 4,
+    Source6 = 8 + 6,
+}
+
+/// A global function: few packets need it, and what it looks up would lie on the stack with all.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn join(skb: *mut __sk_buff, port: u32, peer: u32) -> u32 {
+    let ctx = SkBuffContext::new(skb);
+    let is_v6 = peer & 7 == 6;
+    let peer = if peer < 8 { packet::destination(&ctx, is_v6) } else { packet::source(&ctx, is_v6) };
+    join_late(&ctx, port as Port, peer, boot_now()).is_some() as u32
 }
 
 /// Packets of a session were not seen: it is understood again from its next 354 on.
@@ -283,6 +310,17 @@ pub(crate) fn end(session: &mut Session, outcome: SessionOutcome, now: u64) {
     tell(session, now, Told { what: what::END, verdict: 0, outcome: outcome as u8, cookie: 0 });
 }
 
+/// Ends the session of a packet: one that joined late, whose socket does not tell. A global function, as [`join`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn end_late(skb: *mut __sk_buff, reset: u32) -> u32 {
+    if let Some(beside) = of_packet(skb, 0) {
+        let outcome = if reset != 0 { SessionOutcome::Reset } else { SessionOutcome::Closed };
+        end(session(beside), outcome, boot_now());
+    }
+    0
+}
+
 /// Notes what was answered: a session with a unit that may not pass goes no further.
 #[inline(always)]
 pub(crate) fn note(session: &mut Session, unit: Unit, answer: Answer) {
@@ -299,12 +337,27 @@ pub(crate) fn note(session: &mut Session, unit: Unit, answer: Answer) {
 
 /// Tells the agent of what was noted, so that it ends the connection.
 #[inline(always)]
-pub(crate) fn tell_stop(ctx: &SkBuffContext, session: &mut Session) {
-    let verdict = session.untold as u8;
-    if verdict == 0 {
-        return;
+pub(crate) fn tell_stop(ctx: &SkBuffContext, session: &Session) {
+    if session.untold != 0 {
+        tell_untold(ctx.skb.skb);
     }
-    session.untold = 0;
+}
+
+/// A global function, as [`join`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn tell_untold(skb: *mut __sk_buff) -> u32 {
+    if let Some(beside) = of_packet(skb, 0) {
+        let session = session(beside);
+        let verdict = session.untold as u8;
+        session.untold = 0;
+        tell_verdict(&SkBuffContext::new(skb), session, verdict);
+    }
+    0
+}
+
+#[inline(always)]
+fn tell_verdict(ctx: &SkBuffContext, session: &mut Session, verdict: u8) {
     let now = boot_now();
     if session.stopped == 0 {
         let Some((_, policy)) = in_force() else { return };

@@ -8,15 +8,18 @@ use aya_ebpf::{
 use smtp_common::{
     connection::{Address, Attempt, Port},
     counter::{Reason, Verdict},
+    event::flag,
     rule::GENERATIONS,
 };
 
 use crate::{
     emit::{Outcome, count, event},
     follow,
-    identify::identify,
+    identify::{current, identify},
     maps::{ACTIVE, HAS_SET_RETVAL, POLICY, PORTS},
+    redirect,
     route::route,
+    surroundings::{around, excepted},
     units::{Who, decide_attempt, judge_unread},
 };
 
@@ -32,6 +35,7 @@ const ECONNREFUSED: i32 = 111;
 pub(crate) fn connect(
     ctx: &SockAddrContext,
     sock_addr: &bpf_sock_addr,
+    v6: bool,
     destination: impl FnOnce(&bpf_sock_addr) -> Address,
 ) -> i32 {
     let port = u16::from_be(sock_addr.user_port as u16);
@@ -41,24 +45,38 @@ pub(crate) fn connect(
     if !ports.contains(port) || sock_addr.type_ != SOCK_STREAM {
         return PASS;
     }
-    smtp(ctx, generation, destination(sock_addr), port)
+    smtp(ctx, generation, destination(sock_addr), port, v6)
 }
 
 #[inline(always)]
-fn smtp(ctx: &SockAddrContext, generation: u32, destination: Address, port: Port) -> i32 {
+fn smtp(ctx: &SockAddrContext, generation: u32, destination: Address, port: Port, v6: bool) -> i32 {
     let generation = generation & (GENERATIONS - 1);
     let Some(policy) = POLICY.get(generation) else { return PASS };
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let task = identify(ctx, policy, generation);
-    let attempt = Attempt { account: task.account, route: route(&destination), host_uid: task.host_uid };
+    let mut task = identify(ctx);
+    let cgroup = around(policy, generation);
+    let attempt = Attempt {
+        account: task.account,
+        route: route(&destination),
+        host_uid: task.host_uid,
+        cgroup,
+        exception: excepted(policy, task.account, cgroup, port, &destination),
+    };
     let answer = decide_attempt(&attempt, now);
     let (verdict, reason) = (answer.verdict_of(), answer.reason_of());
 
     let mut outcome = Outcome { destination, port, route: attempt.route, verdict, reason, now };
-    if policy.sessions != 0 && !verdict.is_applied() && !follow::begin(ctx, &task, &outcome) {
+    if policy.redirects != 0 {
+        redirect::forget(ctx);
+    }
+    if verdict as u8 == Verdict::Redirected as u8 && !redirect::redirect(ctx, &task, &destination, port, v6) {
+        task.flags |= flag::NOT_REDIRECTED;
+        outcome.verdict = Verdict::Deferred;
+    }
+    if policy.sessions != 0 && is_made(outcome.verdict) && !follow::begin(ctx, &task, &attempt, &outcome) {
         // A user can use up the memory that sockets of his have for such things.
-        let answer = judge_unread(Who::of_attempt(&attempt), Reason::Unfollowed);
+        let answer = judge_unread(Who::of_attempt(&attempt), Reason::Unfollowed, now);
         if answer.is_stop() {
             outcome.verdict = answer.verdict_of();
             outcome.reason = Reason::Unfollowed;
@@ -68,12 +86,18 @@ fn smtp(ctx: &SockAddrContext, generation: u32, destination: Address, port: Port
     count(task.account, port, attempt.route, verdict);
     event(policy, &task, &outcome);
     trace(
-        task.uid,
+        current::uid(),
         task.account.id,
         (task.account.kind as u64) << 32 | port as u64,
         (verdict as u32) << 8 | reason as u32,
     );
     apply(verdict)
+}
+
+/// Whether there will be a connection.
+#[inline(always)]
+fn is_made(verdict: Verdict) -> bool {
+    !matches!(verdict, Verdict::Deferred | Verdict::Refused)
 }
 
 /// The probe's own log. A global function, so that what it needs of the stack is not there when others need theirs.
@@ -109,7 +133,7 @@ pub(crate) extern "C" fn forget(value: u32) -> u32 {
 #[inline(always)]
 fn apply(verdict: Verdict) -> i32 {
     match verdict {
-        Verdict::Deferred | Verdict::Redirected => {
+        Verdict::Deferred => {
             // Before 5.18 a program cannot name the error, and EPERM also makes an MTA try again later.
             if HAS_SET_RETVAL.load() != 0 {
                 // SAFETY: plain helper call.
@@ -118,8 +142,11 @@ fn apply(verdict: Verdict) -> i32 {
             STOP
         }
         Verdict::Refused => STOP,
-        Verdict::Allowed | Verdict::Exempt | Verdict::WouldDefer | Verdict::WouldRedirect | Verdict::WouldRefuse => {
-            PASS
-        }
+        Verdict::Allowed
+        | Verdict::Exempt
+        | Verdict::Redirected
+        | Verdict::WouldDefer
+        | Verdict::WouldRedirect
+        | Verdict::WouldRefuse => PASS,
     }
 }

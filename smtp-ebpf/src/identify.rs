@@ -2,10 +2,8 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{
-        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
-        bpf_get_netns_cookie, bpf_probe_read_kernel,
-    },
+    bindings::bpf_sock_addr,
+    helpers::{bpf_get_current_task, bpf_get_netns_cookie, bpf_probe_read_kernel},
     maps::lpm_trie::Key,
     programs::SockAddrContext,
 };
@@ -14,6 +12,7 @@ use smtp_common::{
     counter::Loss,
     event::flag,
     rule::{Policy, SubuidKey},
+    session::NO_UID,
 };
 
 use crate::{
@@ -33,31 +32,46 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 pub(crate) struct Task {
     pub(crate) account: Account,
     pub(crate) host_uid: Option<u32>,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) pid_tgid: u64,
-    pub(crate) cgroup: u64,
     pub(crate) netns: u64,
     pub(crate) flags: u16,
+}
+
+/// What else is told of the current task. Asked for where it is told: kept, it would lie on the stack all the while.
+pub(crate) mod current {
+    use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
+
+    #[inline(always)]
+    pub(crate) fn uid() -> u32 {
+        bpf_get_current_uid_gid() as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn gid() -> u32 {
+        (bpf_get_current_uid_gid() >> 32) as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn tgid() -> u32 {
+        (bpf_get_current_pid_tgid() >> 32) as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn tid() -> u32 {
+        bpf_get_current_pid_tgid() as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn cgroup() -> u64 {
+        // SAFETY: plain helper call on the current task.
+        unsafe { bpf_get_current_cgroup_id() }
+    }
 }
 
 impl Task {
     /// The current one, charged to its user until more is known.
     #[inline(always)]
     fn current(netns: u64) -> Self {
-        let uid_gid = bpf_get_current_uid_gid();
-        // SAFETY: plain helper call on the current task.
-        let cgroup = unsafe { bpf_get_current_cgroup_id() };
-        Self {
-            account: Account::user(uid_gid as u32),
-            host_uid: None,
-            uid: uid_gid as u32,
-            gid: (uid_gid >> 32) as u32,
-            pid_tgid: bpf_get_current_pid_tgid(),
-            cgroup,
-            netns,
-            flags: 0,
-        }
+        Self { account: Account::user(current::uid()), host_uid: None, netns, flags: 0 }
     }
 
     /// Charges it to the owner of a subordinate uid, and in another network namespace (`foreign`) to who made that, or to
@@ -75,7 +89,7 @@ impl Task {
             self.flags |= flag::FOREIGN_NETNS;
             if in_host_pid_namespace() {
                 self.flags |= flag::HOST_PIDNS;
-                self.host_uid = Some(owner(policy, generation, self.uid).unwrap_or(self.uid));
+                self.host_uid = Some(owner(policy, generation, current::uid()).unwrap_or(current::uid()));
             }
             let maker = maker().map(|uid| owner(policy, generation, uid).unwrap_or(uid));
             self.account = match maker {
@@ -83,26 +97,70 @@ impl Task {
                     self.host_uid = Some(maker);
                     Account::new(kind::ROOTLESS, maker as u64)
                 }
-                _ => container(self.netns, self.cgroup),
+                _ => container(self.netns, current::cgroup()),
             };
-        } else if let Some(owner) = owner(policy, generation, self.uid) {
+        } else if let Some(owner) = owner(policy, generation, current::uid()) {
             self.flags |= flag::SUBORDINATE;
             self.account = Account::user(owner);
         }
     }
 }
 
-#[inline(always)]
-pub(crate) fn identify(ctx: &SockAddrContext, policy: &Policy, generation: u32) -> Task {
+/// Who connects, as far as one register holds: kind of account, flags and a uid. A container's account, whose number is
+/// longer, is left to [`identify`].
+#[derive(Clone, Copy)]
+struct Packed(u64);
+
+impl Packed {
+    #[inline(always)]
+    fn of(task: &Task) -> Self {
+        let uid = match task.account.kind {
+            kind::USER => task.account.id as u32,
+            _ => match task.host_uid {
+                Some(uid) => uid,
+                None => NO_UID,
+            },
+        };
+        Self((uid as u64) << 32 | (task.flags as u64) << 8 | task.account.kind as u64)
+    }
+
+    #[inline(always)]
+    fn task(self, netns: u64) -> Task {
+        let (kind, uid) = (self.0 as u32 & 0xff, (self.0 >> 32) as u32);
+        let host_uid = if kind == kind::USER || uid == NO_UID { None } else { Some(uid) };
+        let id = if kind == kind::KERNEL { 0 } else { uid as u64 };
+        Task { account: Account::new(kind, id), host_uid, netns, flags: (self.0 >> 8) as u16 }
+    }
+}
+
+/// A global function, so that what it looks up is not on the stack when others need theirs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn who_connects(ctx: *mut bpf_sock_addr) -> u64 {
+    let ctx = SockAddrContext::new(ctx);
     // SAFETY: the context is the program's own.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     let mut task = Task::current(netns);
     // Kernel threads carry the initial credentials, so nobody else needs the two reads.
-    if task.uid == 0 && is_kernel_thread() {
+    if current::uid() == 0 && is_kernel_thread() {
         task.flags |= flag::KERNEL_THREAD;
         task.account = Account::KERNEL;
     }
-    task.settle(policy, generation, netns != initial_netns(), || maker_of(netns_of_socket(ctx)?), container);
+    if let Some((generation, policy)) = in_force() {
+        let maker = || maker_of(netns_of_socket(&ctx)?);
+        task.settle(policy, generation, netns != initial_netns(), maker, |_, _| Account::new(kind::NETNS, 0));
+    }
+    Packed::of(&task).0
+}
+
+#[inline(always)]
+pub(crate) fn identify(ctx: &SockAddrContext) -> Task {
+    let packed = Packed(who_connects(ctx.sock_addr));
+    // SAFETY: the context is the program's own.
+    let mut task = packed.task(unsafe { bpf_get_netns_cookie(ctx.as_ptr()) });
+    if task.account.kind == kind::NETNS {
+        task.account = container(task.netns, current::cgroup());
+    }
     task
 }
 
@@ -186,12 +244,7 @@ fn container(netns: u64, cgroup: u64) -> Account {
     if let Some(account) = unsafe { NAMESPACES.get(netns) } {
         return *account;
     }
-    let account = if cgroup == ROOT_CGROUP.load() {
-        Account::new(kind::NETNS, netns)
-    } else {
-        Account::new(kind::CGROUP, cgroup)
-    };
-    let _ = NAMESPACES.insert(netns, account, BPF_NOEXIST);
+    settle_namespace(netns, cgroup);
     // Whoever was first has settled it; nobody there means the map is full.
     // SAFETY: as above.
     match unsafe { NAMESPACES.get(netns) } {
@@ -201,6 +254,17 @@ fn container(netns: u64, cgroup: u64) -> Account {
             Account::OTHER
         }
     }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn settle_namespace(netns: u64, cgroup: u64) -> u32 {
+    let account = if cgroup == ROOT_CGROUP.load() {
+        Account::new(kind::NETNS, netns)
+    } else {
+        Account::new(kind::CGROUP, cgroup)
+    };
+    NAMESPACES.insert(netns, account, BPF_NOEXIST).is_ok() as u32
 }
 
 /// Reads a value of the kernel's at `base + offset`.

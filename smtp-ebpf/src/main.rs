@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics), allow(internal_features))]
 
 mod account;
+mod cgroups;
 mod converse;
 mod emit;
 mod follow;
@@ -16,7 +17,9 @@ mod maps;
 mod packet;
 mod pipe;
 mod policy;
+mod redirect;
 mod route;
+mod surroundings;
 mod units;
 
 /// The helpers used here (`bpf_get_current_task`, `bpf_probe_read_kernel`) are for GPL-compatible programs;

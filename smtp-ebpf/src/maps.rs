@@ -1,4 +1,4 @@
-//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but the last two are pinned.
+//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but the last three are pinned.
 
 use aya_ebpf::{
     Global,
@@ -10,7 +10,8 @@ use smtp_common::{
     connection::{Account, Address, AddressHint},
     counter::{AccountState, CounterKey},
     event::ConnectEvent,
-    names::{Binary, Meta, Name, PortSet, capacity},
+    level::{ByHand, CgroupKey, Chain, ExceptionKey, Numbered, PathKey, Purse},
+    names::{Binary, CgroupEvent, Meta, Name, PortSet, capacity},
     rule::{GENERATIONS, PlanKey, PlanLimits, Policy, Rule, RuleKey, SubuidKey},
     session::SessionEvent,
     tally::TallyKey,
@@ -33,7 +34,7 @@ pub(crate) struct WindowValue {
 
 const _: () = assert!(size_of::<WindowValue>() == size_of::<LockedWindows>());
 
-use crate::{follow::SessionValue, pipe::Image};
+use crate::{follow::SessionValue, pipe::Image, redirect::Asked};
 
 #[btf_map]
 pub(crate) static META: Array<Meta, 1> = Array::new();
@@ -107,6 +108,34 @@ pub(crate) static SENDMAIL: HashMap<Binary, u32, { capacity::SENDMAIL }> = HashM
 #[btf_map]
 pub(crate) static TURN: Array<u64, 1> = Array::new();
 
+#[btf_map]
+pub(crate) static BY_HAND: HashMap<Account, ByHand, { capacity::BY_HAND }, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub(crate) static PURSES: HashMap<Numbered, Purse, { capacity::PURSES }, ON_DEMAND> = HashMap::new();
+
+#[btf_map]
+pub(crate) static CHAINS: HashMap<Numbered, Chain, { capacity::CHAINS }, ON_DEMAND> = HashMap::new();
+
+/// Number of the chain of a cgroup that a rule matches.
+#[btf_map]
+pub(crate) static CGROUPS: HashMap<CgroupKey, u32, { capacity::CGROUPS }, ON_DEMAND> = HashMap::new();
+
+/// The same by path, for cgroups that are still to be made, or made again.
+#[btf_map]
+pub(crate) static PATHS: HashMap<PathKey, u32, { capacity::PATHS }, ON_DEMAND> = HashMap::new();
+
+/// An [`smtp_common::rule::Action`] for each.
+#[btf_map]
+pub(crate) static EXCEPTIONS: LpmTrie<ExceptionKey, u32, { capacity::EXCEPTIONS }> = LpmTrie::new();
+
+/// Where a connection that was redirected was going, kept by its socket.
+#[btf_map]
+pub(crate) static REDIRECTS: SkStorage<Asked> = SkStorage::new();
+
+#[btf_map]
+pub(crate) static CGROUP_EVENTS: RingBuf<CgroupEvent, { capacity::CGROUP_EVENTS }> = RingBuf::new();
+
 /// Processes that run such a program, which its user's code is not part of, by id.
 #[btf_map]
 pub(crate) static IMAGES: LruHashMap<u32, Image, { capacity::IMAGES }> = LruHashMap::new();
@@ -166,6 +195,24 @@ pub(crate) static TASK_START: Global<u32> = Global::new(0);
 pub(crate) static TASK_NSPROXY: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static NSPROXY_NET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static CGROUP_KN: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static CGROUP_ROOT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static ROOT_HIERARCHY: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static KN_ID: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static KN_PARENT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_CGROUPS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static CSS_SET_LINKS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static LINK_CGROUP: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static LINK_NEXT: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static HOST_NETNS: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]

@@ -11,12 +11,13 @@ use smtp_common::{
 use crate::{
     account::Generation,
     emit::{Outcome, count, event},
-    identify::{identify_task, read},
+    identify::{current, identify_task, read},
     maps::{
         BPRM_FILE, CRED_EUID, FILE_INODE, IMAGES, INODE_INO, INODE_SB, INSTANCE, SB_DEV, SENDMAIL, TASK_CRED,
         TASK_START, TASK_TGID, TURN,
     },
     policy::in_force,
+    surroundings::{around, excepted},
     units::{Who, charge, decide_attempt},
 };
 
@@ -96,8 +97,9 @@ pub(crate) fn executed(task: u64, bprm: u64) {
 /// Whether the current user is one that the policy exempts, as the MTA's own is.
 #[inline(always)]
 fn is_exempt() -> bool {
-    let uid = aya_ebpf::helpers::bpf_get_current_uid_gid() as u32;
+    let uid = current::uid();
     let Some((generation, _)) = in_force() else { return false };
+    // What was said by hand of a user is not about what he is.
     let rule = Generation(generation).rule(Account::user(uid));
     matches!(rule, Some(rule) if rule.action == Action::Exempt as u8)
 }
@@ -108,7 +110,14 @@ fn submit(task: u64, tgid: u32, start: u64) {
     // SAFETY: plain helper call.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let who = identify_task(policy, generation, task);
-    let attempt = Attempt { account: who.account, route: Route::Pipe, host_uid: who.host_uid };
+    let cgroup = around(policy, generation);
+    let attempt = Attempt {
+        account: who.account,
+        route: Route::Pipe,
+        host_uid: who.host_uid,
+        cgroup,
+        exception: excepted(policy, who.account, cgroup, 0, &Address([0; 4])),
+    };
     let mut answer = decide_attempt(&attempt, now);
     if policy.sessions != 0 && !answer.is_stop() {
         let message = charge(Who::of_attempt(&attempt), Unit::Message, 1, now);
@@ -128,7 +137,7 @@ fn submit(task: u64, tgid: u32, start: u64) {
     }
     // Only a program with rights of its own can be told by what it is: in another one its user's code may run, by way of
     // LD_PRELOAD or ptrace(2).
-    if who.uid == 0 || effective_uid(task) != Some(who.uid) {
+    if current::uid() == 0 || effective_uid(task) != Some(current::uid()) {
         let _ = IMAGES.insert(tgid, Image { start, privileged: 1 }, 0);
     }
 }
@@ -141,7 +150,7 @@ pub(crate) fn forked(parent: u64, child: u64) {
     if !is_our_turn() || image(tgid, start).is_none() {
         return;
     }
-    let uid = aya_ebpf::helpers::bpf_get_current_uid_gid() as u32;
+    let uid = current::uid();
     let privileged = (uid == 0 || effective_uid(parent) != Some(uid)) as u64;
     if let Some((tgid, start)) = identity(child) {
         let _ = IMAGES.insert(tgid, Image { start, privileged }, 0);

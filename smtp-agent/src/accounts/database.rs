@@ -8,6 +8,8 @@ use std::{
 
 use nix::unistd::{Gid, Group, Uid, User};
 
+use crate::config::Name;
+
 /// One reading of the host's databases.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Database {
@@ -15,6 +17,23 @@ pub struct Database {
     /// Members by gid, primary and supplementary.
     members: HashMap<u32, HashSet<u32>>,
     gids: HashMap<String, u32>,
+    /// Some source may know names that it does not list: names that were not listed are asked for one by one. With a source
+    /// that is a file, each such question reads the whole file.
+    unlisted: bool,
+}
+
+/// Sources of nsswitch.conf(5) that list all they know.
+const LISTING: [&str; 5] = ["files", "compat", "db", "systemd", "altfiles"];
+
+/// Whether a source of users or groups is not one of [`LISTING`], by the text of /etc/nsswitch.conf.
+fn has_unlisted(nsswitch: &str) -> bool {
+    let lines = nsswitch.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let sources = lines.filter_map(|line| {
+        let (database, sources) = line.split_once(':')?;
+        ["passwd", "group"].contains(&database.trim()).then_some(sources)
+    });
+    // What stands in brackets says what to do about an answer, and is no source.
+    sources.flat_map(str::split_whitespace).any(|word| !word.contains(['[', ']', '=']) && !LISTING.contains(&word))
 }
 
 /// getpwent and getgrent walk one position shared by the whole process.
@@ -24,7 +43,8 @@ impl Database {
     /// Reads everything the databases list. Sources that answer by name only (LDAP without enumeration) are
     /// asked by name in [`Self::uid`] and [`Self::members`].
     pub fn read() -> Self {
-        let mut found = Self::default();
+        let nsswitch = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+        let mut found = Self { unlisted: has_unlisted(&nsswitch), ..Self::default() };
         let walk = WALK.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: nobody else walks meanwhile; each entry is copied before the next is fetched.
         unsafe {
@@ -77,19 +97,37 @@ impl Database {
     pub fn uid(&self, name: &str) -> Option<u32> {
         let known = self.uids.get(name).copied();
         let asked = || User::from_name(name).ok().flatten().map(|u| u.uid.as_raw());
-        known.or_else(asked)
+        if self.unlisted { known.or_else(asked) } else { known }
     }
 
     pub fn gid(&self, name: &str) -> Option<u32> {
         let known = self.gids.get(name).copied();
         let asked = || Group::from_name(name).ok().flatten().map(|g| g.gid.as_raw());
-        known.or_else(asked)
+        if self.unlisted { known.or_else(asked) } else { known }
+    }
+
+    /// The uid of a user as a configuration names him.
+    pub fn uid_of(&self, name: &Name) -> Option<u32> {
+        match name {
+            Name::Id(uid) => Some(*uid),
+            Name::Text(text) => self.uid(text),
+        }
+    }
+
+    /// The gid of a group as a configuration names it.
+    pub fn gid_of(&self, name: &Name) -> Option<u32> {
+        match name {
+            Name::Id(gid) => Some(*gid),
+            Name::Text(text) => self.gid(text),
+        }
     }
 
     /// Every member of a group: by primary group in the user database, by list in the group database.
     pub fn members(&self, gid: u32) -> Vec<u32> {
         let mut all = self.members.get(&gid).cloned().unwrap_or_default();
-        if let Ok(Some(group)) = Group::from_gid(Gid::from_raw(gid)) {
+        if self.unlisted
+            && let Ok(Some(group)) = Group::from_gid(Gid::from_raw(gid))
+        {
             all.extend(group.mem.iter().filter_map(|name| self.uid(name)));
         }
         let mut all: Vec<_> = all.into_iter().collect();
@@ -136,6 +174,14 @@ mod tests {
         assert!(database.members(0).contains(&0));
         assert_eq!(user_name(0).as_deref(), Some("root"));
         assert!(!database.is_empty() && Database::default().is_empty());
+    }
+
+    #[test]
+    fn only_sources_that_do_not_list_are_asked_by_name() {
+        let asks = |text: &str| has_unlisted(text);
+        assert!(!asks("passwd: files systemd\ngroup: files [SUCCESS=merge] systemd\nhosts: files dns\n"));
+        assert!(!asks("") && !asks("# passwd: ldap\npasswd: compat"));
+        assert!(asks("passwd:\tfiles sss\n") && asks("group: files ldap # remote"));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! `smtp-agent explain`: the kernel's decision, taken here on a copy and told in words.
 
-use std::{collections::HashSet, path::Path, time::Duration};
+use std::{collections::HashSet, net::IpAddr, path::Path, time::Duration};
 
 use nix::ifaddrs::getifaddrs;
 use serde_json::{Value, json};
 use smtp_common::{
-    connection::{Account, Address, Attempt, Route, kind},
+    connection::{Account, Address, Attempt, Cgroup, Route, kind},
     counter::{Reason, Verdict},
-    rule::{Action, PlanLimits, Policy, Rule, Rules, rule_flag, select},
+    level::{ByHand, Chain, LINKS, Purse, exception},
+    rule::{Action, Origin, PlanLimits, Policy, Rule, Rules, rule_flag, select},
     tally::Unit,
     window::{Lane, UNLIMITED, WindowKey},
 };
@@ -19,19 +20,22 @@ use crate::{
         database::{Database, user_name},
         label::printable,
     },
-    config::Config,
+    config::{Config, Quotas},
     daemon::reload::compile,
     exit::{Code, Failure, Result},
     kernel::{
         cgroup::{self, Hierarchy},
+        cgroup_tree::Tree,
         maps::Maps,
         pins::{Pins, State},
         sys::boot_nanos,
     },
     policy::{
         Compiled,
-        compile::plan_limits,
+        exceptions::List,
         explain::{self as words, Question},
+        limits::{Moment, plan_limits},
+        patterns::ancestry,
     },
 };
 
@@ -67,21 +71,46 @@ const SUBMISSIONS: u16 = 465;
 /// Where the policy comes from: the gate in force, or the configuration where there is none.
 enum Source {
     Gate(Box<Maps>, Policy),
+    /// A cgroup is known by the number of its chain here.
     Config(Box<Compiled>),
 }
 
 impl Rules for Source {
-    fn rule(&self, account: Account) -> Option<Rule> {
+    type Ref<T: Copy + 'static> = Box<T>;
+
+    fn part<T: Copy, U: Copy>(whole: Box<T>, part: impl FnOnce(&T) -> &U) -> Box<U> {
+        Box::new(*part(&whole))
+    }
+
+    fn rule(&self, account: Account) -> Option<Box<Rule>> {
         match self {
-            Self::Gate(maps, _) => maps.rule(account),
-            Self::Config(compiled) => compiled.rules.iter().find(|(a, _)| *a == account).map(|(_, rule)| *rule),
+            Self::Gate(maps, _) => Rules::rule(&**maps, account),
+            Self::Config(compiled) => {
+                compiled.rules.iter().find(|(a, _)| *a == account).map(|(_, rule)| Box::new(*rule))
+            }
         }
     }
 
-    fn plan(&self, plan: u32) -> Option<PlanLimits> {
+    fn plan(&self, plan: u16) -> Option<Box<PlanLimits>> {
         match self {
             Self::Gate(maps, _) => maps.plan(plan),
-            Self::Config(compiled) => compiled.plans.get(plan as usize).copied(),
+            Self::Config(compiled) => compiled.plans.get(plan as usize).copied().map(Box::new),
+        }
+    }
+
+    fn by_hand(&self, account: Account) -> Option<Box<ByHand>> {
+        match self {
+            Self::Gate(maps, _) => maps.by_hand(account),
+            Self::Config(compiled) => {
+                compiled.by_hand.iter().find(|(a, _)| *a == account).map(|(_, said)| Box::new(*said))
+            }
+        }
+    }
+
+    fn chain_of(&self, cgroup: Cgroup) -> Option<Box<Chain>> {
+        match self {
+            Self::Gate(maps, _) => maps.chain_of(cgroup),
+            Self::Config(compiled) => compiled.ledger.get(cgroup.id as u32).copied().map(Box::new),
         }
     }
 }
@@ -118,12 +147,67 @@ impl Source {
         }
     }
 
-    /// Copies of what the gate remembers of this account and of the host.
-    fn copy(&self, account: Account, rule: &Rule) -> Result<words::Copy> {
-        let limits = self.plan(rule.plan).filter(|_| rule.has(rule_flag::UNITS));
-        let mut copy = words::Copy { limits, ..words::Copy::default() };
+    /// What an account shares with others by a chain.
+    fn purses(&self, chain: Option<Chain>) -> Vec<(Purse, String)> {
+        let numbers = chain.into_iter().flat_map(|chain| chain.purses).filter(|&number| number != 0);
+        let found = |number: u32| match self {
+            Self::Gate(maps, _) => {
+                let purse = maps.purse(number)?;
+                Some((purse, maps.name(purse.scope).unwrap_or_default()))
+            }
+            Self::Config(compiled) => {
+                let at = number as usize - 1;
+                Some((*compiled.ledger.purses().get(at)?, compiled.ledger.names().get(at)?.1.clone()))
+            }
+        };
+        numbers.filter_map(found).collect()
+    }
+
+    fn chain(&self, number: u32) -> Option<Chain> {
+        match self {
+            Self::Gate(maps, _) => maps.chain(number),
+            Self::Config(compiled) => compiled.ledger.get(number).copied(),
+        }
+    }
+
+    /// The innermost cgroup around a path that a rule matches.
+    fn cgroup(&mut self, tree: &Tree, path: &str) -> Cgroup {
+        let around: Vec<&str> = ancestry(path).collect();
+        let found = around.into_iter().rev().find_map(|path| match self {
+            Self::Gate(maps, _) => tree.find(path).filter(|cgroup| maps.chain_of(*cgroup).is_some()),
+            Self::Config(compiled) => {
+                let Compiled { cgroups, ledger, .. } = &mut **compiled;
+                cgroups.chain(path, ledger).map(|(chain, _)| Cgroup::v2(chain as u64))
+            }
+        });
+        found.unwrap_or(Cgroup::NONE)
+    }
+
+    /// What the exceptions say of a connection.
+    fn excepted(&self, account: Account, cgroup: Cgroup, port: u16, to: Option<IpAddr>) -> u8 {
+        let marks = self.chain_of(cgroup).map_or([0; LINKS], |chain| chain.marks);
+        let shapes = self.policy().exceptions;
+        // Some server elsewhere, which no exception names: one address that is none.
+        let to = to.map_or(Address([0; 4]), Address::from);
+        match self {
+            Self::Gate(maps, _) => {
+                let generation = maps.active().unwrap_or_default();
+                exception(&**maps, generation, shapes, &marks, account, port, to)
+            }
+            Self::Config(compiled) => exception(&List(&compiled.exceptions), 0, shapes, &marks, account, port, to),
+        }
+    }
+
+    /// Copies of what the gate remembers of this account, of what it shares and of the host.
+    fn copy(&self, attempt: &Attempt, rule: &Rule) -> Result<words::Copy> {
+        let account = attempt.account;
+        let limits = self.plan(rule.plan).filter(|_| rule.has(rule_flag::UNITS)).map(|limits| *limits);
+        let cgroup = self.chain_of(attempt.cgroup).map(|chain| *chain);
+        let shared = [self.purses(self.chain(rule.chain as u32)), self.purses(cgroup)];
+        let mut copy = words::Copy { limits, shared, ..words::Copy::default() };
         if let Self::Gate(maps, _) = self {
-            for scope in [account, Account::HOST] {
+            let scopes: Vec<Account> = copy.shared.iter().flatten().map(|(purse, _)| purse.scope).collect();
+            for scope in scopes.into_iter().chain([account, Account::HOST]) {
                 for lane in Lane::ALL {
                     let key = WindowKey::new(scope, lane);
                     if let Some(windows) = maps.windows(&key)? {
@@ -144,13 +228,13 @@ fn own_addresses() -> HashSet<Address> {
         let v4 = address.as_sockaddr_in().map(|a| a.ip().into());
         v4.or_else(|| address.as_sockaddr_in6().map(|a| a.ip().into()))
     };
-    all.into_iter().filter_map(ip).map(|ip: std::net::IpAddr| Address::from(ip)).collect()
+    all.into_iter().filter_map(ip).map(|ip: IpAddr| Address::from(ip)).collect()
 }
 
 pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
     let lenient = lenient::load(path);
     let pins = Pins::new(&lenient.paths.pins);
-    let (source, config) = match pins.state()? {
+    let (mut source, config) = match pins.state()? {
         State::Ours => {
             let maps = Maps::open(&pins)?;
             let policy = maps.policy()?;
@@ -174,10 +258,10 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
         }
         return Ok(Code::Fine);
     }
-    let attempt = attempt(args, uid, &source, config.as_ref())?;
+    let attempt = attempt(args, uid, &mut source, config.as_ref())?;
     let policy = source.policy();
-    let rule = select(policy, &source, &attempt);
-    let mut copy = source.copy(attempt.account, &rule)?;
+    let rule = select(Box::new(*policy), &source, &attempt, boot_nanos());
+    let mut copy = source.copy(&attempt, &rule)?;
     let question = Question { policy, rule: &rule, attempt: &attempt, unit: args.unit.unit(), now: boot_nanos() };
     let words::Answer { decision, left, brake } = question.answer(&mut copy);
     let verdict = if policy.enforce == 1 { decision.verdict } else { decision.verdict.observed() };
@@ -191,7 +275,7 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
         attempt,
         rule,
         verdict,
-        reason: decision.reason,
+        reason: decision.reason(),
         left,
         brake,
     };
@@ -203,24 +287,27 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
     Ok(code)
 }
 
-fn attempt(args: &Explain, uid: u32, source: &Source, config: Option<&Config>) -> Result<Attempt> {
+fn attempt(args: &Explain, uid: u32, source: &mut Source, config: Option<&Config>) -> Result<Attempt> {
     let route = match args.to {
         Some(to) if source.is_local(&Address::from(to)) => Route::Local,
         _ => Route::Remote,
     };
     let owner = source.owner_of(uid)?.unwrap_or(uid);
-    let host = Attempt { account: Account::user(owner), route, host_uid: None };
-    let Some(path) = &args.cgroup else { return Ok(host) };
-    let choice = config.map(|c| c.cgroup.clone()).unwrap_or_default();
-    let hierarchy = Hierarchy::find(&choice)?;
-    let full = hierarchy.root.join(path.strip_prefix("/").unwrap_or(path));
-    let full = if path.starts_with(&hierarchy.root) { path.clone() } else { full };
-    let id = cgroup::id(&full)?;
-    // Only a container's cgroup makes a difference: rules by cgroup are not there yet.
-    if container::is_container(&path.to_string_lossy()) {
-        return Ok(Attempt { account: Account::new(kind::CGROUP, id), ..host });
+    let (mut account, mut cgroup) = (Account::user(owner), Cgroup::NONE);
+    if let Some(path) = &args.cgroup {
+        let choice = config.map(|c| c.cgroup.clone()).unwrap_or_default();
+        let hierarchy = Hierarchy::find(&choice)?;
+        let below = path.strip_prefix(&hierarchy.root).unwrap_or(path);
+        let below = Path::new("/").join(below.strip_prefix("/").unwrap_or(below));
+        let shown = below.to_string_lossy();
+        if container::is_container(&shown) {
+            let full = hierarchy.root.join(below.strip_prefix("/").unwrap_or(&below));
+            account = Account::new(kind::CGROUP, cgroup::id(&full)?);
+        }
+        cgroup = source.cgroup(&Tree::of(&hierarchy), &shown);
     }
-    Ok(host)
+    let exception = source.excepted(account, cgroup, args.port, args.to);
+    Ok(Attempt { account, route, host_uid: None, cgroup, exception })
 }
 
 /// The decision and everything that led to it.
@@ -270,7 +357,7 @@ impl Answer<'_> {
             asked => format!(", one {}", asked.name()),
         };
         // Who may not connect never comes to send.
-        let shut = matches!(self.reason, Reason::DenyUser | Reason::DenyPlan);
+        let shut = [Action::Deny as u8, Action::Closed as u8].contains(&self.rule.action);
         let met_as = self.args.unit.unit().filter(|_| !shut);
         let mut lines = vec![
             format!("{} to {to}, port {port}, route {route}{unit}:", self.who()),
@@ -322,10 +409,13 @@ impl Answer<'_> {
             return Some("deny");
         }
         let plan = self.config?.plans.get(self.rule.plan as usize)?;
+        let now = Moment::now();
+        let Quotas { connections, .. } = now.quotas(plan);
         let same = |limit: u32, written: Option<u32>| written.unwrap_or(UNLIMITED) == limit;
-        let unchanged = same(self.rule.hour.limit, plan.connections.per_hour)
-            && same(self.rule.day.limit, plan.connections.per_day)
-            && self.source.plan(self.rule.plan) == Some(plan_limits(plan))
+        // The purse of a rule for a cgroup has the limits on connections.
+        let unchanged = (self.rule.origin == Origin::RuleCgroup as u8
+            || same(self.rule.hour.limit, connections.per_hour) && same(self.rule.day.limit, connections.per_day))
+            && self.source.plan(self.rule.plan).map(|limits| *limits) == Some(plan_limits(plan, now))
             && self.rule.has(rule_flag::LOCAL) == plan.local;
         unchanged.then_some(plan.name.as_str())
     }
@@ -337,13 +427,14 @@ fn limit(window: &words::Left) -> String {
         0 => String::new(),
         s => format!(", next in {}", time(s)),
     };
+    let name = window.name.as_ref().map(|name| format!(" {}", printable(name.as_bytes()))).unwrap_or_default();
     let unit = match window.unit {
         "connection" => String::new(),
         unit => format!(" {unit}s"),
     };
     let (limit, left) = (window.limit.unwrap_or_default(), window.left.unwrap_or_default());
     format!(
-        "  limit    {}{unit} per {}: {} of {limit} used, {left} left{soft}{wait}",
+        "  limit    {}{name}{unit} per {}: {} of {limit} used, {left} left{soft}{wait}",
         window.scope, window.window, window.used
     )
 }

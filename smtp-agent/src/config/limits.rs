@@ -1,12 +1,11 @@
-//! Limits and the failure brake: what is written, and what of it says something else than it seems.
-
-use std::time::Duration;
+//! Limits: what is written, and what of it says something else than it seems.
 
 use super::{
     place::{Place, Spot},
+    plan::{Quota, Quotas},
     problem::{Problem, Problems},
     reader::{Reader, Section},
-    schema::{Brake, DEFAULT_MIN_FAILED, MAX_LIMIT, Quota},
+    sections::LIMITS,
 };
 
 /// Replaces what an earlier file set, if this one sets anything.
@@ -20,70 +19,81 @@ pub(super) fn value<T>(spot: Option<Spot<T>>) -> Option<T> {
     spot.map(|spot| spot.value)
 }
 
-/// Everything that one table limits.
+/// What is limited, in the order of [`LIMITS`], which has an hour and a day of each.
+const UNITS: [&str; 3] = ["connection", "message", "recipient"];
+/// Where the limits begin that hold only where messages are followed.
+const MESSAGES: usize = 2;
+
+/// Everything that one table limits, in the order of [`LIMITS`].
+#[derive(Default)]
 pub(super) struct Limits {
-    connections: Pair,
-    messages: Pair,
-    recipients: Pair,
+    limits: [Option<Spot<u32>>; LIMITS.len()],
     /// A limit is written, though it may be wrong or misspelled.
     pub(super) written: bool,
-}
-
-/// Hour and day of one unit.
-struct Pair {
-    /// What is limited.
-    unit: &'static str,
-    keys: [&'static str; 2],
-    limits: [Option<Spot<u32>>; 2],
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let pair = |unit, keys| Pair { unit, keys, limits: [None, None] };
-        Self {
-            connections: pair("connection", ["per_hour", "per_day"]),
-            messages: pair("message", ["messages_per_hour", "messages_per_day"]),
-            recipients: pair("recipient", ["recipients_per_hour", "recipients_per_day"]),
-            written: false,
-        }
-    }
 }
 
 impl Limits {
     pub(super) fn read(&mut self, reader: &mut Reader<'_>, section: &Section<'_>) {
         self.written |= section.has_unknown;
-        for pair in [&mut self.connections, &mut self.messages, &mut self.recipients] {
-            for (key, limit) in pair.keys.iter().zip(&mut pair.limits) {
-                let entry = section.get(key);
-                self.written |= entry.is_some();
-                set(limit, reader.limit(entry));
-            }
+        for (key, limit) in LIMITS.into_iter().zip(&mut self.limits) {
+            let entry = section.get(key);
+            self.written |= entry.is_some();
+            set(limit, reader.limit(entry));
         }
     }
 
-    pub(super) fn connections(&self) -> Quota {
-        self.connections.quota()
+    pub(super) fn of(reader: &mut Reader<'_>, section: &Section<'_>) -> Self {
+        let mut limits = Self::default();
+        limits.read(reader, section);
+        limits
     }
 
-    pub(super) fn messages(&self) -> Quota {
-        self.messages.quota()
+    pub(super) fn quotas(&self) -> Quotas {
+        let [connections, messages, recipients] = self.pairs().map(|pair| {
+            let [per_hour, per_day] = pair.each_ref().map(|limit| limit.as_ref().map(|limit| limit.value));
+            Quota { per_hour, per_day }
+        });
+        Quotas { connections, messages, recipients }
     }
 
-    pub(super) fn recipients(&self) -> Quota {
-        self.recipients.quota()
+    /// Hour and day of each unit.
+    fn pairs(&self) -> [&[Option<Spot<u32>>; 2]; 3] {
+        let (pairs, _) = self.limits.as_chunks::<2>();
+        [&pairs[0], &pairs[1], &pairs[2]]
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&'static str, &Spot<u32>)> {
+        LIMITS.into_iter().zip(&self.limits).filter_map(|(key, limit)| Some((key, limit.as_ref()?)))
     }
 
     /// Limits that say something else than they seem to. `piped`: executions of sendmail are limited too, which are
     /// messages without recipients to the kernel.
     pub(super) fn check(&self, piped: bool, problems: &mut Problems) {
-        for pair in [&self.connections, &self.messages, &self.recipients] {
-            pair.check(problems);
+        for (n, unit) in UNITS.into_iter().enumerate() {
+            let [per_hour, per_day] = [LIMITS[2 * n], LIMITS[2 * n + 1]];
+            let [hour, day] = self.pairs()[n];
+            for (key, limit) in [(per_hour, hour), (per_day, day)] {
+                if let Some(Spot { value: 0, at }) = limit {
+                    let problem = Problem::warning(format!("`{key} = 0` refuses every {unit}"));
+                    problems.push(problem.at(at.clone()).hint("for no limit leave the key out"));
+                }
+            }
+            if let (Some(hour), Some(day)) = (hour, day)
+                && (1..hour.value).contains(&day.value)
+            {
+                let message = format!("`{per_hour}` is never reached: `{per_day}` is {}", day.value);
+                problems.push(Problem::warning(message).at(hour.at.clone()));
+            }
         }
-        let both = self.messages.each().zip(self.recipients.each()).filter(|_| !piped);
-        for ((key, messages), (other, recipients)) in both {
-            if let (Some(messages), Some(Spot { value: recipients, .. })) = (messages, recipients)
+        if piped {
+            return;
+        }
+        let [_, messages, recipients] = self.pairs();
+        for n in 0..2 {
+            if let (Some(messages), Some(Spot { value: recipients, .. })) = (&messages[n], &recipients[n])
                 && (1..messages.value).contains(recipients)
             {
+                let [key, other] = [LIMITS[2 + n], LIMITS[4 + n]];
                 let message =
                     format!("`{key}` is never reached: `{other}` is {recipients}, and every message has a recipient");
                 problems.push(Problem::warning(message).at(messages.at.clone()));
@@ -91,86 +101,39 @@ impl Limits {
         }
     }
 
-    /// The limits that hold only where messages are followed.
-    pub(super) fn of_messages(&self) -> impl Iterator<Item = (&'static str, &Place)> {
-        let all = self.messages.each().chain(self.recipients.each());
-        all.filter_map(|(key, limit)| Some((key, &limit.as_ref()?.at)))
-    }
-}
-
-impl Pair {
-    fn each(&self) -> impl Iterator<Item = (&'static str, &Option<Spot<u32>>)> {
-        self.keys.into_iter().zip(&self.limits)
-    }
-
-    fn quota(&self) -> Quota {
-        let [per_hour, per_day] = self.limits.each_ref().map(|limit| limit.as_ref().map(|limit| limit.value));
-        Quota { per_hour, per_day }
-    }
-
-    fn check(&self, problems: &mut Problems) {
-        for (key, limit) in self.each() {
-            if let Some(Spot { value: 0, at }) = limit {
-                let problem = Problem::warning(format!("`{key} = 0` refuses every {}", self.unit));
-                problems.push(problem.at(at.clone()).hint("for no limit leave the key out"));
+    /// An hour above the day of the plan whose other limits hold beside these.
+    pub(super) fn check_beside(&self, plan: &str, quotas: Quotas, problems: &mut Problems) {
+        let days = [quotas.connections, quotas.messages, quotas.recipients].map(|quota| quota.per_day);
+        for (n, ([hour, day], of_plan)) in self.pairs().into_iter().zip(days).enumerate() {
+            if let (Some(hour), None, Some(of_plan)) = (hour, day, of_plan)
+                && (1..hour.value).contains(&of_plan)
+            {
+                let [per_hour, per_day] = [LIMITS[2 * n], LIMITS[2 * n + 1]];
+                let message = format!("`{per_hour}` is never reached: `{per_day}` of plan `{plan}` is {of_plan}");
+                problems.push(Problem::warning(message).at(hour.at.clone()));
             }
         }
-        if let [Some(hour), Some(day)] = &self.limits
-            && (1..hour.value).contains(&day.value)
-        {
-            let [per_hour, per_day] = self.keys;
-            let message = format!("`{per_hour}` is never reached: `{per_day}` is {}", day.value);
-            problems.push(Problem::warning(message).at(hour.at.clone()));
-        }
-    }
-}
-
-/// The failure brake of a plan.
-#[derive(Default)]
-pub(super) struct BrakeDraft {
-    max_failed_percent: Option<Spot<u32>>,
-    min_failed: Option<Spot<u32>>,
-    release_after: Option<Spot<Duration>>,
-    /// `max_failed_percent` is written, though it may be wrong or misspelled.
-    pub(super) written: bool,
-}
-
-impl BrakeDraft {
-    pub(super) fn read(&mut self, reader: &mut Reader<'_>, section: &Section<'_>) {
-        let percent = section.get("max_failed_percent");
-        self.written |= percent.is_some() || section.has_unknown;
-        set(&mut self.max_failed_percent, reader.number(percent, 1..=100));
-        set(&mut self.min_failed, reader.number(section.get("min_failed"), 1..=MAX_LIMIT));
-        set(&mut self.release_after, reader.duration(section.get("release_after")));
     }
 
-    /// A brake that does something else than it seems to. `complete` is false where a part of it may not have been read.
-    pub(super) fn check(&self, complete: bool, problems: &mut Problems) {
-        if let Some(Spot { value: 100, at }) = &self.max_failed_percent {
-            let problem = Problem::warning("`max_failed_percent = 100` never brakes: no more than all can fail");
-            problems.push(problem.at(at.clone()).hint("write a smaller share, or remove it"));
-        }
-        if self.written || !complete {
-            return;
-        }
-        let minimum = self.min_failed.as_ref().map(|spot| ("min_failed", &spot.at));
-        let release = self.release_after.as_ref().map(|spot| ("release_after", &spot.at));
-        for (key, at) in minimum.into_iter().chain(release) {
-            let problem = Problem::warning(format!("`{key}` does nothing without `max_failed_percent`"));
-            problems.push(problem.at(at.clone()).hint("add max_failed_percent, or remove it"));
+    /// A limit of all that is below the limit of each.
+    pub(super) fn check_total(&self, one: &Self, problems: &mut Problems) {
+        for (key, (total, one)) in LIMITS.into_iter().zip(self.limits.iter().zip(&one.limits)) {
+            if let (Some(total), Some(one)) = (total, one)
+                && (1..one.value).contains(&total.value)
+            {
+                let message = format!(
+                    "`{key}` of one account is never reached: it is {} {}, and all together may {}",
+                    one.value,
+                    one.at.seen_from(&total.at),
+                    total.value
+                );
+                problems.push(Problem::warning(message).at(total.at.clone()).hint("a total is for the whole plan"));
+            }
         }
     }
 
-    pub(super) fn brake(&self) -> Option<Brake> {
-        Some(Brake {
-            max_failed_percent: self.max_failed_percent.as_ref()?.value,
-            min_failed: self.min_failed.as_ref().map_or(DEFAULT_MIN_FAILED, |spot| spot.value),
-            release_after: self.release_after.as_ref().map(|spot| spot.value),
-        })
-    }
-
-    /// The key that works only where messages are followed.
+    /// The limits that hold only where messages are followed.
     pub(super) fn of_messages(&self) -> impl Iterator<Item = (&'static str, &Place)> {
-        self.max_failed_percent.iter().map(|spot| ("max_failed_percent", &spot.at))
+        self.each().filter(|(key, _)| LIMITS[MESSAGES..].contains(key)).map(|(key, limit)| (key, &limit.at))
     }
 }

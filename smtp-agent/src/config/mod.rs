@@ -10,27 +10,39 @@
 //! stage finds can point into the files too, because every name carries its [`Place`].
 #![forbid(unsafe_code)]
 
+mod brake;
 mod draft;
 mod limits;
 mod load;
 mod nearest;
+mod network;
+mod pattern;
 mod place;
+mod plan;
 mod problem;
 mod reader;
 mod render;
 mod resolve;
+mod rule_values;
+mod schedule;
 mod schema;
+mod sections;
 mod syntax;
 mod values;
 
 use std::{path::Path, sync::Arc, thread};
 
+pub use network::Network;
+pub use pattern::Pattern;
 pub use place::{Place, Source, Spot};
+pub use plan::{Brake, OnSoft, Plan, PlanRef, Quota, Quotas, Release};
 pub use problem::{Problem, Problems, Severity};
+pub use schedule::{Days, Schedule};
 pub use schema::{
-    Allow, Brake, CgroupChoice, Config, Events, Host, Level, Log, LogFormat, Metrics, Mode, Name, OnSoft, Paths, Plan,
-    PlanRef, Quota, RuleEntry, SECTIONS, Subject,
+    Allow, CgroupChoice, Config, Events, ExceptionEntry, GroupEntry, Host, Level, Log, LogFormat, Metrics, Mode, Name,
+    Paths, RuleEntry, Subject,
 };
+pub use sections::SECTIONS;
 
 /// Where the configuration is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/smtp-agent/config.toml";
@@ -55,7 +67,7 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 /// The same for a text that is in no file; `name` stands for the path in diagnostics.
 pub fn parse_str(name: &str, text: &str) -> Result<Loaded, Problems> {
     let mut problems = Problems::default();
-    let sources = load::accept(name, text.as_bytes(), 0, &mut problems).into_iter().collect();
+    let sources = load::accept(name, text.as_bytes().to_vec(), 0, &mut problems).into_iter().collect();
     assemble(sources, problems)
 }
 

@@ -1,6 +1,10 @@
 //! Where something stands: a file and a range of bytes in it.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use super::render::escape;
 
@@ -8,8 +12,8 @@ use super::render::escape;
 pub struct Source {
     name: String,
     text: String,
-    /// Offset of the first byte of each line.
-    lines: Vec<usize>,
+    /// Offset of the first byte of each line. Only counted when a line is asked for, and in most files none is.
+    lines: OnceLock<Vec<usize>>,
     /// Rank among the files of one configuration: 0 for the main file.
     order: usize,
 }
@@ -17,12 +21,19 @@ pub struct Source {
 impl Source {
     /// `name` is the path as the user would write it.
     pub fn new(name: impl Into<String>, text: impl Into<String>, order: usize) -> Arc<Self> {
-        let text = text.into();
-        // An editor's byte order mark is not part of the first line.
-        let start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        let lines = std::iter::once(start).chain(breaks).collect();
-        Arc::new(Self { name: name.into(), text, lines, order })
+        Arc::new(Self { name: name.into(), text: text.into(), lines: OnceLock::new(), order })
+    }
+
+    /// Where the first line begins: an editor's byte order mark is not part of it.
+    fn start(&self) -> usize {
+        if self.text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 }
+    }
+
+    fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| {
+            let breaks = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+            std::iter::once(self.start()).chain(breaks).collect()
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -39,13 +50,13 @@ impl Source {
 
     /// Index from 0 of the line that holds the byte at `offset`.
     pub(super) fn line_index(&self, offset: usize) -> usize {
-        self.lines.partition_point(|start| *start <= offset).saturating_sub(1)
+        self.lines().partition_point(|start| *start <= offset).saturating_sub(1)
     }
 
     /// Byte range of a line, its line break left out.
     pub(super) fn line_range(&self, index: usize) -> Range<usize> {
-        let start = self.lines[index];
-        let end = self.lines.get(index + 1).map_or(self.text.len(), |next| next - 1);
+        let start = self.lines()[index];
+        let end = self.lines().get(index + 1).map_or(self.text.len(), |next| next - 1);
         let line = &self.text[start..end];
         start..start + line.strip_suffix('\r').unwrap_or(line).len()
     }
@@ -55,7 +66,7 @@ impl Source {
     }
 
     pub(super) fn line_count(&self) -> usize {
-        self.lines.len()
+        self.lines().len()
     }
 }
 
@@ -76,7 +87,7 @@ impl Place {
     /// `range` is made to fit the text, so that showing it cannot fail.
     pub fn new(source: &Arc<Source>, range: Range<usize>) -> Self {
         let text = source.text();
-        let first = source.lines[0];
+        let first = source.start();
         let mut start = text.floor_char_boundary(range.start).max(first);
         // What is missing at the end of the file is missing after its last word, not on an empty line.
         if start >= text.len() {
@@ -107,7 +118,11 @@ impl Place {
 
     /// How a sentence about `other` names this place: by line where the file is the same.
     pub fn seen_from(&self, other: &Self) -> String {
-        if Arc::ptr_eq(&self.source, &other.source) { format!("on line {}", self.line()) } else { format!("at {self}") }
+        if self.is_in_the_file_of(other) { format!("on line {}", self.line()) } else { format!("at {self}") }
+    }
+
+    pub(super) fn is_in_the_file_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
     }
 
     pub(super) fn sort_key(&self) -> (usize, usize, usize) {

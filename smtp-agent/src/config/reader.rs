@@ -13,9 +13,10 @@ use toml::{
 use super::{
     nearest::{either, nearest},
     place::{Place, Source, Spot},
+    plan::MAX_LIMIT,
     problem::{Problem, Problems},
     render::quoted,
-    schema::{MAX_LIMIT, SECTIONS, keys_of},
+    sections::{SECTIONS, keys_of, title},
 };
 
 /// A table whose keys are known to be valid ones.
@@ -103,11 +104,12 @@ impl<'a> Reader<'a> {
     /// The table `[key]` of the top level.
     pub(super) fn open<'t>(&mut self, root: &Section<'t>, key: &'static str) -> Option<Section<'t>> {
         let entry = root.get(key)?;
-        let table = self.table(&entry)?;
+        let table = self.table(&entry, key)?;
         Some(self.section(key, &format!("in [{key}]"), table))
     }
 
-    pub(super) fn table<'t>(&mut self, entry: &Entry<'t>) -> Option<&'t DeTable<'t>> {
+    /// A table; `title` is what stands in the brackets of its header.
+    pub(super) fn table<'t>(&mut self, entry: &Entry<'t>, title: &str) -> Option<&'t DeTable<'t>> {
         if let DeValue::Table(table) = entry.value.get_ref() {
             return Some(table);
         }
@@ -115,11 +117,38 @@ impl<'a> Reader<'a> {
         let place = self.place(entry.name.clone());
         let what = describe(entry.value.get_ref());
         let hint = match entry.value.get_ref() {
-            DeValue::Array(_) => format!("write [{key}], in single brackets and once"),
-            _ => format!("write [{key}] on a line of its own and its keys below"),
+            DeValue::Array(_) => format!("write [{title}], in single brackets and once"),
+            _ => format!("write [{title}] on a line of its own and its keys below"),
         };
         self.report(Problem::error(format!("`{key}` is a table, not {what}")).at(place).hint(hint));
         None
+    }
+
+    /// A list of tables, each with its header; `title` is what stands in the brackets, `one` what messages call each.
+    pub(super) fn tables<'t>(
+        &mut self,
+        entry: &Entry<'t>,
+        title: &str,
+        one: &str,
+    ) -> Vec<(&'t Spanned<DeValue<'t>>, &'t DeTable<'t>)> {
+        let DeValue::Array(list) = entry.value.get_ref() else {
+            let found = match entry.value.get_ref() {
+                DeValue::Table(_) => "a single one",
+                other => describe(other),
+            };
+            let at = self.place(entry.name.clone());
+            let problem = Problem::error(format!("`{}` must be a list of tables, not {found}", entry.key));
+            self.report(problem.at(at).hint(format!("write [[{title}]], in double brackets")));
+            return Vec::new();
+        };
+        let table = |node: &'t Spanned<DeValue<'t>>| match node.get_ref() {
+            DeValue::Table(table) => Some((node, table)),
+            other => {
+                self.wrong(node, format!("{one} must be a table, not {}", describe(other)), None);
+                None
+            }
+        };
+        list.iter().filter_map(table).collect()
     }
 
     pub(super) fn wrong_type(&mut self, entry: &Entry<'_>, wanted: &str, hint: Option<String>) {
@@ -278,16 +307,17 @@ fn unknown_key_hint(word: &str, section: &str, keys: &[&str]) -> String {
     if let Some(key) = nearest(word, keys.iter().copied()) {
         return format!("did you mean `{key}`?");
     }
-    let homes: Vec<String> = SECTIONS
+    let homes: Vec<&str> = SECTIONS
         .iter()
         .filter(|(name, keys)| *name != section && keys.contains(&word))
-        .map(|(name, _)| match *name {
-            "" => "at the top of the file, above the first [table]".to_owned(),
-            "plan" => "in [plan.NAME]".to_owned(),
-            "rule" => "in [[rule]]".to_owned(),
-            name => format!("in [{name}]"),
-        })
+        .map(|(name, _)| *name)
         .collect();
+    // Limits have so many homes that those within plans would hide the others; and what is a table at the top of the
+    // file is not what was meant by a key.
+    let is_table = SECTIONS.iter().any(|(name, _)| *name == word);
+    let outer = homes.iter().filter(|name| !(name.contains('.') || is_table && name.is_empty()));
+    let outer: Vec<String> = outer.map(|name| title(name)).collect();
+    let homes = if outer.is_empty() { homes.into_iter().map(title).collect() } else { outer };
     if !homes.is_empty() {
         return format!("`{word}` belongs {}", either(&homes));
     }

@@ -1,93 +1,21 @@
 //! What a valid configuration is, and its defaults.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf};
 
-pub use smtp_common::rule::OnSoft;
+use super::{
+    network::Network,
+    pattern::Pattern,
+    place::{Place, Spot},
+    plan::{Plan, PlanRef, Quota, Quotas},
+};
 
-use super::place::Spot;
-
-/// Every table and its keys; the first is the top level. A key that is not here is an error.
-pub const SECTIONS: [(&str, &[&str]); 14] = [
-    (
-        "",
-        &[
-            "mode",
-            "smtp",
-            "allow",
-            "deny",
-            "default",
-            "plan",
-            "containers",
-            "host",
-            "rule",
-            "paths",
-            "kernel",
-            "metrics",
-            "events",
-            "log",
-        ],
-    ),
-    ("smtp", &["ports", "messages", "sendmail"]),
-    ("allow", &["users", "groups"]),
-    ("deny", &["users"]),
-    ("default", &["plan"]),
-    (
-        "plan",
-        &[
-            "per_hour",
-            "per_day",
-            "soft_percent",
-            "on_soft",
-            "messages_per_hour",
-            "messages_per_day",
-            "recipients_per_hour",
-            "recipients_per_day",
-            "max_failed_percent",
-            "min_failed",
-            "release_after",
-            "local",
-        ],
-    ),
-    ("containers", &["plan"]),
-    (
-        "host",
-        &[
-            "per_hour",
-            "per_day",
-            "messages_per_hour",
-            "messages_per_day",
-            "recipients_per_hour",
-            "recipients_per_day",
-            "strict",
-            "count_lists",
-            "list_users",
-        ],
-    ),
-    ("rule", &["user", "group", "cgroup", "plan"]),
-    ("paths", &["pins", "state", "run"]),
-    ("kernel", &["cgroup"]),
-    ("metrics", &["listen", "max_users"]),
-    ("events", &["per_second"]),
-    ("log", &["level", "format", "probe"]),
-];
-
-/// The keys of one of [`SECTIONS`].
-pub(super) fn keys_of(section: &str) -> &'static [&'static str] {
-    SECTIONS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
-}
-
-pub(super) const MAX_LIMIT: u32 = 1_000_000_000;
 pub(super) const MAX_PORTS: usize = 32;
 pub(super) const DEFAULT_PORTS: [u16; 3] = [25, 465, 587];
-pub(super) const DEFAULT_SOFT_PERCENT: u32 = 125;
-pub(super) const DEFAULT_MIN_FAILED: u32 = 5;
-pub(super) const STANDARD: &str = "standard";
 /// How many programs may be named in `sendmail`.
 pub(super) const MAX_PROGRAMS: usize = 32;
 /// Where distributions put the program that every MTA brings under the same name, and exim under its own.
 pub(super) const DEFAULT_SENDMAIL: [&str; 5] =
     ["/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/sendmail", "/usr/sbin/exim", "/usr/sbin/exim4"];
-pub(super) const LONGEST_RELEASE: Duration = Duration::from_secs(30 * 86_400);
 
 /// The names that stand in `allow.users`, `deny.users` and `host.list_users` where a file does not set them. As a text of
 /// its own, so that diagnostics about such a name have a place to point to.
@@ -105,6 +33,10 @@ list_users = ["mailman", "list"]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub mode: Mode,
+    /// Changed files are loaded without being asked.
+    pub watch: bool,
+    /// Whose members may use the control socket besides root.
+    pub control_group: Option<Spot<Name>>,
     /// As written: 1 to 32 ports, none twice, none 0.
     pub ports: Vec<u16>,
     /// Sessions and messages are followed.
@@ -118,7 +50,12 @@ pub struct Config {
     pub containers_plan: PlanRef,
     /// The index is the plan's number.
     pub plans: Vec<Plan>,
+    /// The limits of a group's members together.
+    pub groups: Vec<GroupEntry>,
+    /// Who has which plan: no subject twice.
     pub rules: Vec<RuleEntry>,
+    /// What is allowed or denied before the rules are asked.
+    pub exceptions: Vec<ExceptionEntry>,
     pub host: Host,
     pub paths: Paths,
     pub cgroup: CgroupChoice,
@@ -178,77 +115,48 @@ impl std::fmt::Display for Name {
     }
 }
 
-/// What a `plan = "…"` stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlanRef {
-    /// Only the local MTA may be reached.
-    Deny,
-    /// No limits.
-    Allow,
-    /// Index into [`Config::plans`].
-    Plan(usize),
-}
-
-/// How much of one unit may pass; `None`: any number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Quota {
-    pub per_hour: Option<u32>,
-    pub per_day: Option<u32>,
-}
-
-/// When too many of an account's messages fail, it sends no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Brake {
-    /// The highest share of failed messages in an hour that is permitted.
-    pub max_failed_percent: u32,
-    /// How many must have failed before the share says anything.
-    pub min_failed: u32,
-    /// `None`: only once the share has fallen.
-    pub release_after: Option<Duration>,
-}
-
-/// `[plan.NAME]`
+/// `[group.NAME]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    pub name: String,
-    pub connections: Quota,
-    pub messages: Quota,
-    pub recipients: Quota,
-    /// Above the limit and up to this share of it attempts are put off, beyond they are refused.
-    pub soft_percent: u32,
-    pub on_soft: OnSoft,
-    pub brake: Option<Brake>,
-    /// Submissions to the local MTA are limited too.
-    pub local: bool,
+pub struct GroupEntry {
+    pub name: Spot<Name>,
+    pub quotas: Quotas,
 }
 
-impl Plan {
-    /// What "standard" means where no file defines it.
-    pub(super) fn standard() -> Self {
-        Self {
-            name: STANDARD.to_owned(),
-            connections: Quota { per_hour: Some(100), per_day: Some(1000) },
-            messages: Quota::default(),
-            recipients: Quota::default(),
-            soft_percent: DEFAULT_SOFT_PERCENT,
-            on_soft: OnSoft::Defer,
-            brake: None,
-            local: false,
-        }
-    }
-}
-
-/// `[[rule]]`
+/// A `[[rule]]` that says which plan somebody has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleEntry {
     pub subject: Subject,
     pub plan: PlanRef,
+    /// Of a cgroup: each that the pattern matches has windows of its own.
+    pub each: bool,
+    /// Of a cgroup: exempt accounts are held to it too.
+    pub strict: bool,
+    pub at: Place,
+    /// The rule of an earlier file in whose place this one stands.
+    pub replaces: Option<Place>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     User(Spot<Name>),
     Group(Spot<Name>),
+    Cgroup(Spot<Pattern>),
+}
+
+/// A `[[rule]]` that allows or denies certain connections: those for which all that is set here holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExceptionEntry {
+    pub user: Option<Spot<Name>>,
+    pub group: Option<Spot<Name>>,
+    pub cgroup: Option<Spot<Pattern>>,
+    /// Empty: wherever they go.
+    pub to: Vec<Network>,
+    /// Empty: to every port in `[smtp] ports`.
+    pub ports: Vec<u16>,
+    pub allow: bool,
+    pub at: Place,
+    /// The rule of an earlier file in whose place this one stands.
+    pub replaces: Option<Place>,
 }
 
 /// `[host]`: the budget of the whole machine.

@@ -4,7 +4,6 @@ use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr},
     path::{Component, Path, PathBuf},
-    time::Duration,
 };
 
 use toml::{Spanned, de::DeValue};
@@ -15,7 +14,7 @@ use super::{
     problem::Problem,
     reader::{Entry, Reader, describe},
     render::quoted,
-    schema::{CgroupChoice, LONGEST_RELEASE, MAX_PORTS, MAX_PROGRAMS, Name},
+    schema::{CgroupChoice, MAX_PORTS, MAX_PROGRAMS, Name},
 };
 
 /// Longest path that leaves room for "/control.sock" in a `sockaddr_un` (108 bytes with the final NUL).
@@ -25,10 +24,8 @@ const LONGEST_NAME: usize = 256;
 /// Longer paths are refused by the kernel (`PATH_MAX`).
 const LONGEST_PATH: usize = 4095;
 
-/// How to have a brake that only the share releases.
-const NO_RELEASE: &str = "leave the key out: the brake then holds until the share has fallen";
-
-type Advice = (String, Option<String>);
+/// What is wrong, and what to write instead.
+pub(super) type Advice = (String, Option<String>);
 
 fn advice(message: impl Into<String>, hint: &str) -> Advice {
     (message.into(), Some(hint.to_owned()))
@@ -64,12 +61,13 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn ports(&mut self, entry: Option<Entry<'_>>) -> Option<Vec<u16>> {
+    /// `empty` is what an empty list would mean, and what to do instead.
+    pub(super) fn ports(&mut self, entry: Option<Entry<'_>>, empty: [&str; 2]) -> Option<Vec<Spot<u16>>> {
         let entry = entry?;
         let list: Vec<_> = self.list(&entry, "ports")?.collect();
         if list.is_empty() {
-            let hint = "leave the key out for 25, 465 and 587".to_owned();
-            self.wrong(entry.value, "`ports` is empty: nothing would be counted or limited".to_owned(), Some(hint));
+            let [meaning, hint] = empty;
+            self.wrong(entry.value, format!("`ports` is empty: {meaning}"), Some(hint.to_owned()));
         }
         if let Some(surplus) = list.get(MAX_PORTS) {
             self.wrong(surplus, format!("`ports` takes up to {MAX_PORTS} ports, not {}", list.len()), None);
@@ -78,9 +76,10 @@ impl Reader<'_> {
         let mut ports = Vec::new();
         for node in list {
             let Some(port) = self.number_in("ports", node, 1..=65535, &|_| None) else { continue };
-            let Ok(port) = u16::try_from(port.value) else { continue };
+            let Spot { value, at } = port;
+            let Ok(port) = u16::try_from(value) else { continue };
             if seen.insert(port) {
-                ports.push(port);
+                ports.push(Spot::new(port, at));
             } else {
                 self.wrong(node, format!("port {port} is listed twice"), Some("remove one".to_owned()));
             }
@@ -136,48 +135,6 @@ impl Reader<'_> {
         Some(programs)
     }
 
-    /// A length of time in whole seconds, as "30m" or "1h 30m".
-    pub(super) fn duration(&mut self, entry: Option<Entry<'_>>) -> Option<Spot<Duration>> {
-        let entry = entry?;
-        let key = entry.key;
-        let DeValue::String(text) = entry.value.get_ref() else {
-            let hint = match entry.value.get_ref() {
-                DeValue::Integer(number) => {
-                    Some(format!("write \"{number}s\" for seconds or \"{number}m\" for minutes"))
-                }
-                DeValue::Boolean(false) => Some(NO_RELEASE.to_owned()),
-                _ => None,
-            };
-            self.wrong_type(&entry, "a length of time in quotes, as in \"30m\"", hint);
-            return None;
-        };
-        let shown = quoted(text);
-        let (message, hint) = match humantime::parse_duration(text) {
-            Ok(time) if time.subsec_nanos() != 0 => {
-                (format!("`{key}` must be in whole seconds, not \"{shown}\""), None)
-            }
-            Ok(time) if (Duration::from_secs(1)..=LONGEST_RELEASE).contains(&time) => {
-                return Some(self.spot(time, entry.value));
-            }
-            Ok(time) => {
-                let hint = match time.is_zero() {
-                    true => Some(NO_RELEASE),
-                    false => text.contains('M').then_some("`M` is a month; write `m` for minutes"),
-                };
-                (format!("`{key}` must be from \"1s\" to \"30d\", not \"{shown}\""), hint)
-            }
-            Err(_) => {
-                let never = ["never", "none", "off", "no", "", "unlimited"].contains(&text.to_lowercase().as_str());
-                (
-                    format!("`{key}` must be a length of time such as \"30m\" or \"2h\", not \"{shown}\""),
-                    never.then_some(NO_RELEASE),
-                )
-            }
-        };
-        self.wrong(entry.value, message, hint.map(str::to_owned));
-        None
-    }
-
     pub(super) fn cgroup(&mut self, entry: Option<Entry<'_>>) -> Option<CgroupChoice> {
         let entry = entry?;
         let text = self.text(Some(entry.clone()))?.value;
@@ -213,7 +170,7 @@ impl Reader<'_> {
     }
 }
 
-fn parse_name(text: &str) -> Result<Name, Advice> {
+pub(super) fn parse_name(text: &str) -> Result<Name, Advice> {
     let shown = quoted(text);
     if text.is_empty() {
         return Err(("a name is empty".to_owned(), None));

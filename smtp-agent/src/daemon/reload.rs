@@ -2,7 +2,12 @@
 
 use std::{io::ErrorKind, sync::atomic::Ordering};
 
-use super::shared::Shared;
+use smtp_common::names::program;
+
+use super::{
+    following::{self, Following},
+    shared::Shared,
+};
 use crate::{
     accounts::database::Database,
     config::{self, Config, Problem, Problems},
@@ -10,9 +15,10 @@ use crate::{
     kernel::{
         binaries::is_script,
         cgroup::Hierarchy,
-        gate::{Gate, follows, stands, traces},
+        cgroup_tree::Tree,
+        gate::{Gate, Needs, are_attached, stands},
     },
-    policy::{self, Compiled},
+    policy::{self, Circumstances, Compiled, limits::Moment},
 };
 
 /// Why the policy is loaded anew.
@@ -26,7 +32,12 @@ pub enum Cause {
 
 /// Reads the host's databases and compiles `config` for them.
 pub fn compile(config: &Config) -> Compiled {
-    with_scripts(policy::compile(config, &Database::read(), &subuid().unwrap_or_default()))
+    with_scripts(policy::compile(config, &Database::read(), &subuid().unwrap_or_default(), &circumstances()))
+}
+
+/// The time of the week.
+fn circumstances() -> Circumstances {
+    Circumstances { moment: Moment::now(), said: Vec::new() }
 }
 
 /// Adds what is to be said of the programs that are to be counted, as they are on this host.
@@ -59,7 +70,7 @@ pub fn compile_for_kernel(config: &Config) -> Result<Compiled> {
             "the users and groups of this host cannot be read; see /etc/passwd, /etc/group and /etc/nsswitch.conf",
         ));
     }
-    Ok(with_scripts(policy::compile(config, &users, &subuid()?)))
+    Ok(with_scripts(policy::compile(config, &users, &subuid()?, &circumstances())))
 }
 
 /// Loads and installs. On an error the old policy stays in force, the metric says so and so does the answer.
@@ -67,7 +78,8 @@ pub async fn reload(shared: &Shared, cause: Cause) -> Result<u64> {
     let mut current = shared.config.lock().await;
     let mut gate = shared.gate.lock().await;
     // The name service may go over the network; the other tasks go on meanwhile.
-    let outcome = tokio::task::block_in_place(|| try_reload(shared, &mut current, &mut gate, cause));
+    let mut following = shared.following.lock().await;
+    let outcome = tokio::task::block_in_place(|| try_reload(shared, &mut current, &mut gate, &mut following, cause));
     if let Err(e) = &outcome {
         shared.status.reload_success.store(false, Ordering::Relaxed);
         tracing::error!(policy = "kept", "the policy was not reloaded, the one before stays in force: {e}");
@@ -79,6 +91,7 @@ fn try_reload(
     shared: &Shared,
     current: &mut Config,
     (gate, hierarchy): &mut (Gate, Hierarchy),
+    following: &mut Following,
     cause: Cause,
 ) -> Result<u64> {
     if !stands(&shared.pins) {
@@ -98,31 +111,53 @@ fn try_reload(
     log_warnings(&compiled.warnings);
     log_absent(&compiled);
     shared.naming.forget_users();
-    let messages = compiled.policy.sessions != 0;
-    if messages && !follows(&shared.pins) {
-        // Before a connect() is told to begin a session.
-        gate.attach(hierarchy, true)?;
-        tracing::info!("sessions are followed from now on");
+    let needs = Needs::of(&compiled.policy);
+    let (unresolved, rules, traces) = (compiled.absent.warnings(), compiled.rules.len(), !compiled.sendmail.is_empty());
+    let missing = needs.messages && !are_attached(&shared.pins, &program::FOLLOWERS)
+        || needs.redirects && !are_attached(&shared.pins, &program::REDIRECTORS);
+    if missing {
+        // Before a connect() is told to begin a session, or is redirected.
+        gate.attach(hierarchy, needs)?;
+        tracing::info!(
+            messages = needs.messages,
+            redirects = needs.redirects,
+            "more programs are attached from now on"
+        );
     }
-    let traces = !compiled.sendmail.is_empty();
-    if traces != self::traces(&shared.pins) {
+    if traces != are_attached(&shared.pins, &program::TRACERS) {
         let mut maps = shared.maps_mut();
         if traces { gate.attach_tracers(&mut maps)? } else { gate.detach_tracers(&mut maps)? }
     }
-    let serial = shared.maps_mut().install(&compiled)?;
-    if !messages && !gate.detach_followers()?.is_empty() {
-        tracing::info!("sessions are not followed any more");
+    let watches = !compiled.cgroups.is_empty();
+    if watches && !are_attached(&shared.pins, &program::WATCHERS) {
+        gate.attach_watchers()?;
     }
-    shared.status.reloaded(compiled.absent.warnings(), config.metrics.max_users);
-    tracing::info!(
-        generation = serial,
-        rules = compiled.rules.len(),
-        mode = config.mode.name(),
-        cause = ?cause,
-        "a new policy is in force"
-    );
+    let (serial, now_following) = following::install(&mut shared.maps_mut(), Tree::of(hierarchy), compiled)?;
+    *following = now_following;
+    if !watches {
+        gate.detach_watchers()?;
+    }
+    if drop_what_is_not_needed(gate, needs)? {
+        tracing::info!(
+            messages = needs.messages,
+            redirects = needs.redirects,
+            "fewer programs are attached from now on"
+        );
+    }
+    shared.status.reloaded(unresolved, config.metrics.max_users);
+    tracing::info!(generation = serial, rules, mode = config.mode.name(), cause = ?cause, "a new policy is in force");
     *current = config;
     Ok(serial)
+}
+
+/// Takes the programs away that a policy does without. Returns whether there were any.
+pub fn drop_what_is_not_needed(gate: &mut Gate, needs: Needs) -> Result<bool> {
+    let mut any = false;
+    for (needed, programs) in [(needs.messages, &program::FOLLOWERS[..]), (needs.redirects, &program::REDIRECTORS[..])]
+    {
+        any |= !needed && !gate.detach(programs)?.is_empty();
+    }
+    Ok(any)
 }
 
 pub fn log_warnings(problems: &Problems) {

@@ -17,9 +17,10 @@ use tokio::{
 };
 
 use super::{
+    following::{self, Following},
     logging,
-    reload::{Cause, compile_for_kernel, log_absent, log_warnings, reload},
-    shared::Shared,
+    reload::{Cause, compile_for_kernel, drop_what_is_not_needed, log_absent, log_warnings, reload},
+    shared::{Parts, Shared},
     watch::{self, NamesSeen},
 };
 use crate::{
@@ -31,8 +32,9 @@ use crate::{
         addresses,
         binaries::binaries,
         cgroup::{Hierarchy, private_mount},
+        cgroup_tree::Tree,
         destroy,
-        gate::{Attached, Gate},
+        gate::{Attached, Gate, Needs},
         host::Host,
         maps::Maps,
         pins::{Pins, State},
@@ -40,6 +42,7 @@ use crate::{
         storage,
     },
     metrics,
+    policy::Compiled,
 };
 
 /// How often the supervisor is told of progress at least, whatever it asks for.
@@ -71,6 +74,8 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
 
     let names_seen = NamesSeen::now();
     let compiled = compile_for_kernel(&config)?;
+    let unresolved = compiled.absent.warnings();
+    let rules = compiled.rules.len();
     log_warnings(&compiled.warnings);
     log_absent(&compiled);
     let host = Host::probe()?;
@@ -79,8 +84,8 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let _lock = pins.prepare()?;
     let fresh = pins.state()? != State::Ours;
     let mut gate = Gate::load(&pins, &host, &hierarchy, config.log.probe)?;
-    let outcome = arm(&mut gate, &pins, &hierarchy, &compiled).await;
-    let (maps, watch) = outcome.inspect_err(|_| {
+    let outcome = arm(&mut gate, &pins, &hierarchy, compiled).await;
+    let (maps, following, watch) = outcome.inspect_err(|_| {
         if fresh {
             // Best effort: the error that led here is the one to tell.
             let _ = pins.remove();
@@ -91,7 +96,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
         cgroup = %hierarchy.attach.display(),
         generation = policy.serial,
         mode = config.mode.name(),
-        rules = compiled.rules.len(),
+        rules,
         "the gate is in force"
     );
 
@@ -99,8 +104,9 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let probe_log = config.log.probe.is_some();
     let logger = probe_log.then(|| gate.logger()).transpose()?;
     let naming = Naming::new(Some(hierarchy.clone()));
-    let shared = Arc::new(Shared::new(config_path.to_owned(), (gate, hierarchy), naming, config, maps));
-    shared.status.reloaded(compiled.absent.warnings(), max_users);
+    let shared =
+        Arc::new(Shared::new(config_path.to_owned(), Parts { gate, hierarchy, naming, config, maps, following }));
+    shared.status.reloaded(unresolved, max_users);
     shared.status.ready.store(true, Ordering::Relaxed);
 
     let mut tasks = JoinSet::new();
@@ -121,6 +127,8 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     }
     let sessions = Events::open(&shared.pins)?;
     tasks.spawn(named("sessions", watch::sessions(shared.clone(), sessions)));
+    let cgroups = Events::open(&shared.pins)?;
+    tasks.spawn(named("cgroups", following::follow(shared.clone(), cgroups)));
     tasks.spawn(named("addresses", watch::addresses(shared.clone(), watch)));
     tasks.spawn(endless("names", watch::names(shared.clone(), names_seen)));
     tasks.spawn(named("programs", watch::programs(shared.clone())));
@@ -154,36 +162,43 @@ async fn arm(
     gate: &mut Gate,
     pins: &Pins,
     hierarchy: &Hierarchy,
-    compiled: &crate::policy::Compiled,
-) -> Result<(Maps, addresses::Watch)> {
+    compiled: Compiled,
+) -> Result<(Maps, Following, addresses::Watch)> {
     let watch = addresses::Watch::new()?;
     let local = watch.current().await?;
     let mut maps = gate.maps()?;
     maps.make_overflow_windows()?;
     maps.make_overflow_tallies()?;
     watch::tell_left_out(maps.set_local(&local)?);
-    maps.install(compiled)?;
-    maps.set_sendmail(&binaries(&compiled.sendmail))?;
-    maps.sign()?;
-    let messages = compiled.policy.sessions != 0;
-    if !messages {
-        // Those of an agent before this one, whose policy said otherwise.
-        gate.detach_followers()?;
+    let sendmail = compiled.sendmail.clone();
+    if !compiled.cgroups.is_empty() {
+        // Before the policy: cgroups that are made while it is written are not missed.
+        gate.attach_watchers()?;
     }
-    for (program, how) in gate.attach(hierarchy, messages)? {
+    let (_, following) = following::install(&mut maps, Tree::of(hierarchy), compiled)?;
+    let policy = maps.policy()?;
+    if policy.cgroups == 0 {
+        gate.detach_watchers()?;
+    }
+    maps.set_sendmail(&binaries(&sendmail))?;
+    maps.sign()?;
+    let needs = Needs::of(&policy);
+    // Those of an agent before this one, whose policy said otherwise.
+    drop_what_is_not_needed(gate, needs)?;
+    for (program, how) in gate.attach(hierarchy, needs)? {
         match how {
             Attached::Newly => tracing::info!(program, "attached"),
             Attached::Replaced => tracing::info!(program, "took over from the agent before"),
             Attached::Moved => tracing::warn!(program, "moved to another cgroup"),
         }
     }
-    if compiled.sendmail.is_empty() {
+    if sendmail.is_empty() {
         gate.detach_tracers(&mut maps)?;
     } else {
         gate.attach_tracers(&mut maps)?;
     }
     tracing::debug!(pins = %pins.dir().display(), addresses = local.len(), "armed");
-    Ok((maps, watch))
+    Ok((maps, following, watch))
 }
 
 type Ended = (&'static str, Result<()>);

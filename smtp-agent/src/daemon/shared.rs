@@ -11,6 +11,7 @@ use std::{
 
 use tokio::sync::{Mutex, broadcast};
 
+use super::following::Following;
 use crate::{
     accounts::naming::Naming,
     config::Config,
@@ -31,7 +32,19 @@ pub struct Shared {
     pub config: Mutex<Config>,
     /// The loaded programs, and where they hang: those that follow sessions come and go with the policy.
     pub gate: Mutex<(Gate, Hierarchy)>,
+    /// What holds for cgroups that come and go.
+    pub following: Mutex<Following>,
     maps: RwLock<Maps>,
+}
+
+/// What an agent begins with.
+pub struct Parts {
+    pub gate: Gate,
+    pub hierarchy: Hierarchy,
+    pub naming: Naming,
+    pub config: Config,
+    pub maps: Maps,
+    pub following: Following,
 }
 
 /// What the metrics tell of the agent itself.
@@ -60,16 +73,17 @@ impl Status {
 }
 
 impl Shared {
-    pub fn new(config_path: PathBuf, gate: (Gate, Hierarchy), naming: Naming, config: Config, maps: Maps) -> Self {
+    pub fn new(config_path: PathBuf, parts: Parts) -> Self {
         Self {
             config_path,
-            pins: gate.0.pins().clone(),
-            naming,
+            pins: parts.gate.pins().clone(),
+            naming: parts.naming,
             status: Status::default(),
             events: broadcast::channel(LISTENER_BACKLOG).0,
-            config: Mutex::new(config),
-            gate: Mutex::new(gate),
-            maps: RwLock::new(maps),
+            config: Mutex::new(parts.config),
+            gate: Mutex::new((parts.gate, parts.hierarchy)),
+            following: Mutex::new(parts.following),
+            maps: RwLock::new(parts.maps),
         }
     }
 

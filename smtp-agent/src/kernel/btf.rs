@@ -1,10 +1,12 @@
 //! Offsets of the running kernel's structures, read from its BTF.
 //!
-//! The probe reads three fields of kernel structures; where they lie differs from build to build, so they
+//! The probe reads some fields of kernel structures; where they lie differs from build to build, so they
 //! are looked up here and written into the probe before it is loaded. The format is that of
 //! Documentation/bpf/btf.rst: a header, a section of types, a section of strings.
 
 use std::{fs, path::Path};
+
+use smtp_common::names::global;
 
 /// Where the kernel shows its own BTF (`CONFIG_DEBUG_INFO_BTF`).
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -25,33 +27,50 @@ pub enum BtfError {
     NoField(&'static str, &'static str),
 }
 
-/// Offsets in bytes.
+/// A constant of the probe, and the field whose offset it is: of a structure, of one in that, and so on. Of several names
+/// that stand for one field, each was its name in some version.
+type Wanted = (&'static str, &'static [(&'static str, &'static [&'static str])]);
+
+const WANTED: [Wanted; 32] = [
+    (global::TASK_FLAGS, &[("task_struct", &["flags"])]),
+    (global::TASK_THREAD_PID, &[("task_struct", &["thread_pid"])]),
+    (global::PID_LEVEL, &[("pid", &["level"])]),
+    (global::SOCK_ADDR_SK, &[("bpf_sock_addr_kern", &["sk"])]),
+    // `possible_net_t` holds the pointer and nothing before it.
+    (global::SOCK_NET, &[("sock", &["__sk_common"]), ("sock_common", &["skc_net"])]),
+    (global::NET_USER_NS, &[("net", &["user_ns"])]),
+    (global::USER_NS_LEVEL, &[("user_namespace", &["level"])]),
+    (global::USER_NS_OWNER, &[("user_namespace", &["owner"])]),
+    (global::NET_COOKIE, &[("net", &["net_cookie"])]),
+    (global::SOCK_ERR, &[("sock", &["sk_err"])]),
+    (global::SOCK_OPS_SK, &[("bpf_sock_ops_kern", &["sk"])]),
+    (global::SKB_SK, &[("sk_buff", &["sk"])]),
+    (global::BPRM_FILE, &[("linux_binprm", &["file"])]),
+    (global::FILE_INODE, &[("file", &["f_inode"])]),
+    (global::INODE_INO, &[("inode", &["i_ino"])]),
+    (global::INODE_SB, &[("inode", &["i_sb"])]),
+    (global::SB_DEV, &[("super_block", &["s_dev"])]),
+    (global::TASK_TGID, &[("task_struct", &["tgid"])]),
+    (global::TASK_CRED, &[("task_struct", &["cred"])]),
+    (global::CRED_EUID, &[("cred", &["euid"])]),
+    (global::TASK_START, &[("task_struct", &["start_boottime"])]),
+    (global::TASK_NSPROXY, &[("task_struct", &["nsproxy"])]),
+    (global::NSPROXY_NET, &[("nsproxy", &["net_ns"])]),
+    (global::CGROUP_KN, &[("cgroup", &["kn"])]),
+    (global::CGROUP_ROOT, &[("cgroup", &["root"])]),
+    (global::ROOT_HIERARCHY, &[("cgroup_root", &["hierarchy_id"])]),
+    (global::KN_ID, &[("kernfs_node", &["id"])]),
+    // Renamed in 6.15.
+    (global::KN_PARENT, &[("kernfs_node", &["__parent", "parent"])]),
+    (global::TASK_CGROUPS, &[("task_struct", &["cgroups"])]),
+    (global::CSS_SET_LINKS, &[("css_set", &["cgrp_links"])]),
+    (global::LINK_CGROUP, &[("cgrp_cset_link", &["cgrp"])]),
+    (global::LINK_NEXT, &[("cgrp_cset_link", &["cgrp_link"])]),
+];
+
+/// Constants of the probe, each an offset in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offsets {
-    pub task_flags: u32,
-    pub task_thread_pid: u32,
-    pub pid_level: u32,
-    pub sock_addr_sk: u32,
-    pub sock_net: u32,
-    pub net_user_ns: u32,
-    pub user_ns_level: u32,
-    pub user_ns_owner: u32,
-    pub net_cookie: u32,
-    pub sock_err: u32,
-    pub sock_ops_sk: u32,
-    pub skb_sk: u32,
-    pub bprm_file: u32,
-    pub file_inode: u32,
-    pub inode_ino: u32,
-    pub inode_sb: u32,
-    pub sb_dev: u32,
-    pub task_tgid: u32,
-    pub task_cred: u32,
-    pub cred_euid: u32,
-    pub task_start: u32,
-    pub task_nsproxy: u32,
-    pub nsproxy_net: u32,
-}
+pub struct Offsets(pub [(&'static str, u32); WANTED.len()]);
 
 impl Offsets {
     /// Reads them from the running kernel.
@@ -62,32 +81,13 @@ impl Offsets {
 
     fn parse(data: &[u8]) -> Result<Self, BtfError> {
         let btf = Btf::parse(data)?;
-        Ok(Self {
-            task_flags: btf.offset("task_struct", "flags")?,
-            task_thread_pid: btf.offset("task_struct", "thread_pid")?,
-            pid_level: btf.offset("pid", "level")?,
-            sock_addr_sk: btf.offset("bpf_sock_addr_kern", "sk")?,
-            // `possible_net_t` holds the pointer and nothing before it.
-            sock_net: btf.offset("sock", "__sk_common")? + btf.offset("sock_common", "skc_net")?,
-            net_user_ns: btf.offset("net", "user_ns")?,
-            user_ns_level: btf.offset("user_namespace", "level")?,
-            user_ns_owner: btf.offset("user_namespace", "owner")?,
-            net_cookie: btf.offset("net", "net_cookie")?,
-            sock_err: btf.offset("sock", "sk_err")?,
-            sock_ops_sk: btf.offset("bpf_sock_ops_kern", "sk")?,
-            skb_sk: btf.offset("sk_buff", "sk")?,
-            bprm_file: btf.offset("linux_binprm", "file")?,
-            file_inode: btf.offset("file", "f_inode")?,
-            inode_ino: btf.offset("inode", "i_ino")?,
-            inode_sb: btf.offset("inode", "i_sb")?,
-            sb_dev: btf.offset("super_block", "s_dev")?,
-            task_tgid: btf.offset("task_struct", "tgid")?,
-            task_cred: btf.offset("task_struct", "cred")?,
-            cred_euid: btf.offset("cred", "euid")?,
-            task_start: btf.offset("task_struct", "start_boottime")?,
-            task_nsproxy: btf.offset("task_struct", "nsproxy")?,
-            nsproxy_net: btf.offset("nsproxy", "net_ns")?,
-        })
+        let mut found = WANTED.map(|(name, _)| (name, 0));
+        for ((_, offset), (_, path)) in found.iter_mut().zip(WANTED) {
+            for (structure, names) in path {
+                *offset += btf.offset_of_one(structure, names)?;
+            }
+        }
+        Ok(Self(found))
     }
 }
 
@@ -118,6 +118,18 @@ impl<'a> Btf<'a> {
     fn name_is(&self, offset: u32, name: &str) -> bool {
         let rest = self.strings.get(offset as usize..).unwrap_or_default();
         rest.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+    }
+
+    /// Offset of the field that has one of these names.
+    fn offset_of_one(&self, structure: &'static str, names: &[&'static str]) -> Result<u32, BtfError> {
+        let mut failure = BtfError::NoField(structure, "");
+        for name in names {
+            match self.offset(structure, name) {
+                Err(BtfError::NoField(..)) => failure = BtfError::NoField(structure, name),
+                other => return other,
+            }
+        }
+        Err(failure)
     }
 
     /// Offset of a field of a struct, looking through its anonymous members.
@@ -237,6 +249,7 @@ mod tests {
         let btf = Btf::parse(&data).unwrap();
         assert_eq!(btf.offset("outer", "a"), Ok(0));
         assert_eq!(btf.offset("outer", "deep"), Ok(4));
+        assert_eq!(btf.offset_of_one("outer", &["renamed", "a"]), Ok(0));
         assert_eq!(btf.offset("outer", "absent"), Err(BtfError::NoField("outer", "absent")));
         assert_eq!(btf.offset("absent", "a"), Err(BtfError::NoField("absent", "a")));
     }

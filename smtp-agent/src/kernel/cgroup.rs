@@ -69,12 +69,24 @@ impl Hierarchy {
 
     /// Path of a cgroup below the root, `/` for the root itself. `None` when there is no such cgroup now.
     pub fn path_of(&self, id: u64) -> Option<PathBuf> {
-        let root = File::open(&self.root).ok()?;
-        let found = open_by_id(&root, id).ok()?;
-        let path = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
-        let below = path.strip_prefix(&self.root).ok()?;
-        Some(Path::new("/").join(below))
+        path_by_id(&self.root, id)
     }
+}
+
+/// Path of a cgroup below the root of a mounted hierarchy, by its number.
+pub fn path_by_id(mount: &Path, id: u64) -> Option<PathBuf> {
+    let root = File::open(mount).ok()?;
+    let found = open_by_id(&root, id).ok()?;
+    let path = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
+    // The path of one that has gone ends in " (deleted)" (`d_path`).
+    let below = path.strip_prefix(mount).ok().filter(|_| path.exists())?;
+    Some(Path::new("/").join(below))
+}
+
+/// Where systemd's own v1 hierarchy is mounted as a whole.
+pub fn mount_of_v1() -> Option<PathBuf> {
+    let mounts = fs::read("/proc/self/mountinfo").ok()?;
+    mount_point(&String::from_utf8_lossy(&mounts), "cgroup", Some("name=systemd"))
 }
 
 /// cgroup v2 id of a directory: its inode number (`cgroup_id`, kernfs ids are 64-bit inodes since 5.5).
@@ -87,16 +99,20 @@ pub fn id(directory: &Path) -> Result<u64> {
 fn mounted() -> Result<Option<PathBuf>> {
     let mounts = fs::read("/proc/self/mountinfo")
         .map_err(|e| Failure::unavailable(format!("/proc/self/mountinfo cannot be read: {e}; is /proc mounted?")))?;
-    Ok(mount_point(&String::from_utf8_lossy(&mounts)))
+    Ok(mount_point(&String::from_utf8_lossy(&mounts), "cgroup2", None))
 }
 
-/// First mount of cgroup2 that shows the whole hierarchy, from the text of /proc/self/mountinfo (proc(5)).
-fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+/// First mount of a kind of file system, with an option, that shows the whole hierarchy, from the text of
+/// /proc/self/mountinfo (proc(5)).
+fn mount_point(mountinfo: &str, kind: &str, option: Option<&str>) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
         let mut fields = left.split(' ');
         let (root, point) = (fields.nth(3)?, fields.next()?);
-        (right.split(' ').next() == Some("cgroup2") && root == "/").then(|| PathBuf::from(unescape(point)))
+        let mut right = right.split(' ');
+        let found = right.next() == Some(kind) && root == "/";
+        let has = |wanted| right.next_back().is_some_and(|options| options.split(',').any(|option| option == wanted));
+        (found && option.is_none_or(has)).then(|| PathBuf::from(unescape(point)))
     })
 }
 
@@ -198,8 +214,10 @@ mod tests {
             ("a space", "41 31 0:38 / /my\\040cg rw - cgroup2 none rw", Some("/my cg")),
             ("nothing", "", None),
         ];
+        let v1 = "33 31 0:30 / /cg/cpu rw - cgroup cgroup rw,cpu\n34 31 0:31 / /cg/systemd rw - cgroup cgroup rw,xattr,name=systemd";
+        assert_eq!(mount_point(v1, "cgroup", Some("name=systemd")), Some(PathBuf::from("/cg/systemd")));
         for (what, text, expected) in cases {
-            assert_eq!(mount_point(text), expected.map(PathBuf::from), "{what}");
+            assert_eq!(mount_point(text, "cgroup2", None), expected.map(PathBuf::from), "{what}");
         }
     }
 }

@@ -17,7 +17,10 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use aya_obj::generated::bpf_attach_type;
-use smtp_common::names::{global, map, program};
+use smtp_common::{
+    names::{global, map, program},
+    rule::Policy,
+};
 
 use super::{
     cgroup::Hierarchy,
@@ -42,6 +45,21 @@ pub struct Gate {
     instance: u64,
     /// Why this kernel does not let executions be counted.
     untraceable: Option<Failure>,
+}
+
+/// What a policy needs besides the gate itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// Sessions are followed.
+    pub messages: bool,
+    /// Connections are led to the local MTA.
+    pub redirects: bool,
+}
+
+impl Needs {
+    pub fn of(policy: &Policy) -> Self {
+        Self { messages: policy.sessions != 0, redirects: policy.redirects != 0 }
+    }
 }
 
 /// What was done with the link of a program.
@@ -85,30 +103,10 @@ impl Gate {
         let instance = sys::boot_nanos();
         let host_netns = netns::cookie_of(Path::new("/proc/1/ns/net")).unwrap_or(0);
         let mut loader = EbpfLoader::new();
+        for (name, offset) in &host.offsets.0 {
+            loader.override_global(name, offset, true);
+        }
         loader
-            .override_global(global::TASK_FLAGS, &host.offsets.task_flags, true)
-            .override_global(global::TASK_THREAD_PID, &host.offsets.task_thread_pid, true)
-            .override_global(global::PID_LEVEL, &host.offsets.pid_level, true)
-            .override_global(global::SOCK_ADDR_SK, &host.offsets.sock_addr_sk, true)
-            .override_global(global::SOCK_NET, &host.offsets.sock_net, true)
-            .override_global(global::NET_USER_NS, &host.offsets.net_user_ns, true)
-            .override_global(global::USER_NS_LEVEL, &host.offsets.user_ns_level, true)
-            .override_global(global::USER_NS_OWNER, &host.offsets.user_ns_owner, true)
-            .override_global(global::NET_COOKIE, &host.offsets.net_cookie, true)
-            .override_global(global::SOCK_ERR, &host.offsets.sock_err, true)
-            .override_global(global::SOCK_OPS_SK, &host.offsets.sock_ops_sk, true)
-            .override_global(global::SKB_SK, &host.offsets.skb_sk, true)
-            .override_global(global::BPRM_FILE, &host.offsets.bprm_file, true)
-            .override_global(global::FILE_INODE, &host.offsets.file_inode, true)
-            .override_global(global::INODE_INO, &host.offsets.inode_ino, true)
-            .override_global(global::INODE_SB, &host.offsets.inode_sb, true)
-            .override_global(global::SB_DEV, &host.offsets.sb_dev, true)
-            .override_global(global::TASK_TGID, &host.offsets.task_tgid, true)
-            .override_global(global::TASK_CRED, &host.offsets.task_cred, true)
-            .override_global(global::CRED_EUID, &host.offsets.cred_euid, true)
-            .override_global(global::TASK_START, &host.offsets.task_start, true)
-            .override_global(global::TASK_NSPROXY, &host.offsets.task_nsproxy, true)
-            .override_global(global::NSPROXY_NET, &host.offsets.nsproxy_net, true)
             .override_global(global::HOST_NETNS, &host_netns, true)
             .override_global(global::INSTANCE, &instance, true)
             .override_global(global::ROOT_CGROUP, &hierarchy.root_id, true)
@@ -128,6 +126,7 @@ impl Gate {
                 Program::CgroupSkb(program) => program.load(),
                 Program::SockOps(program) => program.load(),
                 Program::BtfTracePoint(program) => program.load(tracepoint(name), &btf),
+                Program::RawTracePoint(program) => program.load(),
                 _ => return Err(broken_build(name)),
             }
             .map_err(|e| program_failure(name, &e))
@@ -156,13 +155,15 @@ impl Gate {
             .map_err(|e| Failure::unavailable(format!("the probe's log messages cannot be read: {e}")))
     }
 
-    /// Puts every program in force that the policy needs: those that follow sessions only where it counts messages. On an
-    /// error, links made by this call are removed again.
-    pub fn attach(&mut self, hierarchy: &Hierarchy, messages: bool) -> Result<Vec<(&'static str, Attached)>> {
+    /// Puts every program in force that the policy needs: those that follow sessions only where it counts messages, and
+    /// those that answer for redirected connections only where it redirects. On an error, links made by this call are
+    /// removed again.
+    pub fn attach(&mut self, hierarchy: &Hierarchy, needs: Needs) -> Result<Vec<(&'static str, Attached)>> {
         let mut done = Vec::new();
-        // Those that follow come first: a session that is noted at its connect() is followed from its first packet.
-        let followers = program::FOLLOWERS.iter().filter(|_| messages);
-        for name in followers.chain(&program::GATE) {
+        // The others come first: a session that is noted at its connect() is followed from its first packet.
+        let redirectors = program::REDIRECTORS.iter().filter(|_| needs.redirects);
+        let followers = program::FOLLOWERS.iter().filter(|_| needs.messages);
+        for name in redirectors.chain(followers).chain(&program::GATE) {
             match self.attach_one(name, hierarchy) {
                 Ok(how) => done.push((*name, how)),
                 Err(e) => {
@@ -178,6 +179,31 @@ impl Gate {
         Ok(done)
     }
 
+    /// Has the programs follow cgroups as they come and go, in the place of those of an agent before. That two do so for a
+    /// moment changes nothing.
+    pub fn attach_watchers(&mut self) -> Result<()> {
+        for (name, tracepoint) in program::WATCHERS.into_iter().zip(["cgroup_mkdir", "cgroup_rmdir"]) {
+            let link = sys::attach_to_tracepoint(self.program(name)?.as_fd(), Some(tracepoint)).map_err(|e| {
+                Failure::from_io(&e, format!("the program {name} cannot be attached to the tracepoint {tracepoint}"))
+            })?;
+            self.pin_instead(name, &link)?;
+        }
+        Ok(())
+    }
+
+    /// Pins a link in the place of the one that was there.
+    fn pin_instead(&self, name: &str, link: &OwnedFd) -> Result<()> {
+        let path = self.pins.link(name);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::from_io(&e, format!("the old link {path:?} cannot be unpinned")));
+            }
+            _ => {}
+        }
+        sys::pin(link.as_fd(), &path)
+            .map_err(|e| Failure::from_io(&e, format!("the link of {name} cannot be pinned at {path:?}")))
+    }
+
     /// Hangs the programs on their tracepoints that count executions, in the place of those of an agent before. A tracepoint
     /// cannot pass from one program to another in one step: both hang there for a moment, and the map says whose turn it
     /// is.
@@ -189,22 +215,14 @@ impl Gate {
         }
         let mut links = Vec::new();
         for name in program::TRACERS {
-            let link = sys::attach_to_tracepoint(self.program(name)?.as_fd()).map_err(|e| {
+            let link = sys::attach_to_tracepoint(self.program(name)?.as_fd(), None).map_err(|e| {
                 Failure::from_io(&e, format!("the program {name} cannot be attached to its tracepoint"))
             })?;
             links.push((name, link));
         }
         maps.set_turn(self.instance)?;
         for (name, link) in links {
-            let path = self.pins.link(name);
-            match std::fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(Failure::from_io(&e, format!("the old link {path:?} cannot be unpinned")));
-                }
-                _ => {}
-            }
-            sys::pin(link.as_fd(), &path)
-                .map_err(|e| Failure::from_io(&e, format!("the link of {name} cannot be pinned at {path:?}")))?;
+            self.pin_instead(name, &link)?;
         }
         Ok(())
     }
@@ -212,7 +230,15 @@ impl Gate {
     /// Takes these programs away again.
     pub fn detach_tracers(&mut self, maps: &mut Maps) -> Result<()> {
         maps.set_turn(0)?;
-        for name in program::TRACERS {
+        self.unpin(&program::TRACERS)
+    }
+
+    pub fn detach_watchers(&mut self) -> Result<()> {
+        self.unpin(&program::WATCHERS)
+    }
+
+    fn unpin(&self, programs: &[&str]) -> Result<()> {
+        for name in programs {
             match std::fs::remove_file(self.pins.link(name)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(Failure::from_io(&e, format!("{name} cannot be detached")));
@@ -223,10 +249,11 @@ impl Gate {
         Ok(())
     }
 
-    /// Takes the programs away that follow sessions. Returns those that were there.
-    pub fn detach_followers(&mut self) -> Result<Vec<&'static str>> {
+    /// Takes programs away from the cgroup: those that follow sessions, or those that answer for redirected connections.
+    /// Returns those that were there.
+    pub fn detach(&mut self, programs: &[&'static str]) -> Result<Vec<&'static str>> {
         let mut done = Vec::new();
-        for name in program::FOLLOWERS {
+        for &name in programs {
             let path = self.pins.link(name);
             let link = match sys::open_pin(&path) {
                 Ok(link) => link,
@@ -297,6 +324,8 @@ fn hook(name: &str) -> bpf_attach_type {
         program::CONNECT6 => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
         program::SESSION => bpf_attach_type::BPF_CGROUP_SOCK_OPS,
         program::SENT => bpf_attach_type::BPF_CGROUP_INET_EGRESS,
+        program::PEER4 => bpf_attach_type::BPF_CGROUP_INET4_GETPEERNAME,
+        program::PEER6 => bpf_attach_type::BPF_CGROUP_INET6_GETPEERNAME,
         _ => bpf_attach_type::BPF_CGROUP_INET_INGRESS,
     }
 }
@@ -313,22 +342,19 @@ fn broken_build(name: &str) -> Failure {
 /// nothing but its end takes it away.)
 pub fn is_attached(pins: &Pins, program: &str) -> bool {
     let hangs = |link: OwnedFd| matches!(sys::cgroup_of_link(link.as_fd()), Ok(Some(_)));
-    sys::open_pin(&pins.link(program)).is_ok_and(|link| program::TRACERS.contains(&program) || hangs(link))
+    let traces = program::TRACERS.contains(&program) || program::WATCHERS.contains(&program);
+    sys::open_pin(&pins.link(program)).is_ok_and(|link| traces || hangs(link))
 }
 
-/// Whether executions are counted.
-pub fn traces(pins: &Pins) -> bool {
-    program::TRACERS.iter().all(|program| is_attached(pins, program))
+/// Whether all of these programs are attached: [`program::GATE`], which decides connections, [`program::FOLLOWERS`] and so
+/// on.
+pub fn are_attached(pins: &Pins, programs: &[&str]) -> bool {
+    programs.iter().all(|program| is_attached(pins, program))
 }
 
-/// Whether the gate is in force: every program that decides connections.
+/// Whether the gate is in force.
 pub fn stands(pins: &Pins) -> bool {
-    program::GATE.iter().all(|program| is_attached(pins, program))
-}
-
-/// Whether sessions are followed: every program that does is attached.
-pub fn follows(pins: &Pins) -> bool {
-    program::FOLLOWERS.iter().all(|program| is_attached(pins, program))
+    are_attached(pins, &program::GATE)
 }
 
 /// The last lines of a chain of errors, which for a verifier's refusal is all a person can use.

@@ -1,5 +1,9 @@
 //! The pinned maps, typed: what the daemon writes and every command reads.
 
+mod install;
+
+pub use install::Places;
+
 use std::{collections::HashSet, os::fd::AsFd};
 
 use aya::{
@@ -7,19 +11,17 @@ use aya::{
     maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key},
 };
 use smtp_common::{
-    connection::{Account, Address, AddressHint, Attempt, Route, kind},
+    connection::{Account, Address, AddressHint, Attempt, Cgroup, Route, kind},
     counter::{AccountState, CounterKey, Loss, Verdict},
-    names::{Binary, LAYOUT_VERSION, MAGIC, Meta, Name, PortSet, capacity, map},
+    level::{ByHand, CgroupKey, Chain, ExceptionKey, Exceptions, Numbered, PathKey, Purse},
+    names::{Binary, LAYOUT_VERSION, MAGIC, Meta, NAME_LEN, Name, PortSet, capacity, map},
     rule::{GENERATIONS, PlanKey, PlanLimits, Policy, Rule, RuleKey, Rules, SubuidKey, select},
     tally::{TallyKey, family},
     window::{Both, Lane, LockedWindows, WindowKey, Windows},
 };
 
 use super::{pins::Pins, sys};
-use crate::{
-    exit::{Failure, Result},
-    policy::Compiled,
-};
+use crate::exit::{Failure, Result};
 
 /// Look up a value with its spin lock held, so that it is not torn (`BPF_F_LOCK`, Linux 5.1).
 const BPF_F_LOCK: u64 = 4;
@@ -45,6 +47,12 @@ pub struct Maps {
     tallies: HashMap<MapData, TallyKey, u64>,
     sendmail: HashMap<MapData, Binary, u32>,
     turn: Array<MapData, u64>,
+    by_hand: HashMap<MapData, Account, ByHand>,
+    purses: HashMap<MapData, Numbered, Purse>,
+    chains: HashMap<MapData, Numbered, Chain>,
+    cgroups: HashMap<MapData, CgroupKey, u32>,
+    paths: HashMap<MapData, PathKey, u32>,
+    exceptions: LpmTrie<MapData, ExceptionKey, u32>,
 }
 
 /// Entries in use and room, for one map.
@@ -98,6 +106,12 @@ impl Maps {
             tallies: typed(pins, map::TALLIES, Map::HashMap)?,
             sendmail: typed(pins, map::SENDMAIL, Map::HashMap)?,
             turn: typed(pins, map::TURN, Map::Array)?,
+            by_hand: typed(pins, map::BY_HAND, Map::HashMap)?,
+            purses: typed(pins, map::PURSES, Map::HashMap)?,
+            chains: typed(pins, map::CHAINS, Map::HashMap)?,
+            cgroups: typed(pins, map::CGROUPS, Map::HashMap)?,
+            paths: typed(pins, map::PATHS, Map::HashMap)?,
+            exceptions: typed(pins, map::EXCEPTIONS, Map::LpmTrie)?,
         })
     }
 
@@ -120,78 +134,41 @@ impl Maps {
         self.ports.get(&self.active()?, 0).map_err(|e| failed(map::PORTS, &e))
     }
 
-    /// The rule an account meets, picked as the kernel picks it.
+    /// The rule an account meets, picked as the kernel picks it: outside of any cgroup that rules speak of.
     pub fn rule_for(&self, policy: &Policy, account: Account) -> Rule {
         let host_uid = (account.kind == kind::ROOTLESS).then_some(account.id as u32);
-        select(policy, self, &Attempt { account, route: Route::Remote, host_uid })
+        let attempt = Attempt { account, route: Route::Remote, host_uid, cgroup: Cgroup::NONE, exception: 0 };
+        select(Box::new(*policy), self, &attempt, sys::boot_nanos())
     }
 
-    /// The rule of one account in the generation in force.
-    fn own_rule(&self, account: Account) -> Result<Option<Rule>> {
-        match self.rules.get(&RuleKey::new(self.active()?, account), 0) {
-            Ok(rule) => Ok(Some(rule)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(e) => Err(failed(map::RULES, &e)),
-        }
+    /// What a map holds for a key of the generation in force. A map that cannot be read holds nothing; its reader meets that
+    /// error elsewhere.
+    fn found<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, key: K) -> Option<Box<V>> {
+        map.get(&key, 0).ok().map(Box::new)
     }
 
-    /// Writes a policy beside the one in force and then makes it the one in force, in one step.
-    /// Until that step nothing has changed; when anything fails, nothing will.
-    pub fn install(&mut self, compiled: &Compiled) -> Result<u64> {
-        let old = self.active()?;
-        let new = old ^ 1;
-        self.forget(new)?;
-        let serial = self.policy.get(&old, 0).map_err(|e| failed(map::POLICY, &e))?.serial + 1;
-        if let Err(e) = self.write(new, serial, compiled) {
-            let _ = self.forget(new);
-            return Err(e);
-        }
-        // Executions of sendmail have no port.
-        for &port in compiled.ports.iter().chain(&[0]) {
-            self.make_overflow_counters(port)?;
-        }
-        self.active.set(0, new, 0).map_err(|e| failed(map::ACTIVE, &e))?;
-        // A connect that still reads the old generation must have ended before its rules go.
-        sys::wait_for_running_programs();
-        self.forget(old)?;
-        Ok(serial)
+    /// A chain of the generation in force.
+    pub fn chain(&self, number: u32) -> Option<Chain> {
+        let generation = self.active().ok()?;
+        Self::found(&self.chains, Numbered { generation, number }).map(|chain| *chain)
     }
 
-    fn write(&mut self, generation: u32, serial: u64, compiled: &Compiled) -> Result<()> {
-        for (account, rule) in &compiled.rules {
-            self.rules.insert(RuleKey::new(generation, *account), rule, 0).map_err(|e| failed(map::RULES, &e))?;
-        }
-        for (number, limits) in compiled.plans.iter().enumerate() {
-            let key = PlanKey { generation, plan: number as u32 };
-            self.plans.insert(key, limits, 0).map_err(|e| failed(map::PLANS, &e))?;
-        }
-        for range in &compiled.subuids {
-            let key = Key::new(32 + range.bits, SubuidKey::new(generation, range.first));
-            self.subuids.insert(&key, range.owner, 0).map_err(|e| failed(map::SUBUIDS, &e))?;
-        }
-        let mut ports = PortSet::EMPTY;
-        compiled.ports.iter().for_each(|&port| ports.insert(port));
-        self.ports.set(generation, ports, 0).map_err(|e| failed(map::PORTS, &e))?;
-        let policy = Policy { serial, ..compiled.policy };
-        self.policy.set(generation, policy, 0).map_err(|e| failed(map::POLICY, &e))
+    /// A purse of the generation in force.
+    pub fn purse(&self, number: u32) -> Option<Purse> {
+        let generation = self.active().ok()?;
+        Self::found(&self.purses, Numbered { generation, number }).map(|purse| *purse)
     }
 
-    /// Removes the rules of a generation that is not in force.
-    fn forget(&mut self, generation: u32) -> Result<()> {
-        let all = entries(&self.rules, map::RULES)?;
-        for (key, _) in all.into_iter().filter(|(key, _)| key.generation == generation) {
-            self.rules.remove(&key).map_err(|e| failed(map::RULES, &e))?;
-        }
-        let all = entries(&self.plans, map::PLANS)?;
-        for (key, _) in all.into_iter().filter(|(key, _)| key.generation == generation) {
-            self.plans.remove(&key).map_err(|e| failed(map::PLANS, &e))?;
-        }
-        let stale: Vec<_> =
-            self.subuids.keys().filter_map(|k| k.ok()).filter(|k| k.data().generation == generation.to_be()).collect();
-        for key in stale {
-            self.subuids.remove(&key).map_err(|e| failed(map::SUBUIDS, &e))?;
-        }
-        Ok(())
+    /// Every purse of the generation in force.
+    pub fn purses(&self) -> Result<Vec<Purse>> {
+        let generation = self.active()?;
+        let all = entries(&self.purses, map::PURSES)?;
+        Ok(all.into_iter().filter(|(key, _)| key.generation == generation).map(|(_, purse)| purse).collect())
+    }
+
+    /// What was said by hand, lapsed or not.
+    pub fn said_by_hand(&self) -> Result<Vec<(Account, ByHand)>> {
+        entries(&self.by_hand, map::BY_HAND)
     }
 
     /// Makes the windows shared by accounts that find no room, before they can be needed.
@@ -333,10 +310,7 @@ impl Maps {
     }
 
     pub fn set_name(&mut self, account: Account, name: &str, identity: u64) -> Result<()> {
-        let mut bytes = [0; smtp_common::names::NAME_LEN];
-        let end = name.floor_char_boundary(bytes.len());
-        bytes[..end].copy_from_slice(&name.as_bytes()[..end]);
-        self.names.insert(account, Name { identity, name: bytes }, 0).map_err(|e| failed(map::NAMES, &e))
+        self.names.insert(account, Name { identity, name: name_bytes(name) }, 0).map_err(|e| failed(map::NAMES, &e))
     }
 
     /// The account that was first seen of a container with this identity.
@@ -370,9 +344,23 @@ impl Maps {
             fill("namespaces", count(&self.namespaces, map::NAMESPACES)?, capacity::NAMESPACES),
             fill("rules", count(&self.rules, map::RULES)?, capacity::RULES),
             fill("subuids", self.subuids.keys().count(), capacity::SUBUIDS),
+            fill("by_hand", count(&self.by_hand, map::BY_HAND)?, capacity::BY_HAND),
+            fill("purses", count(&self.purses, map::PURSES)?, capacity::PURSES),
+            fill("chains", count(&self.chains, map::CHAINS)?, capacity::CHAINS),
+            fill("cgroups", count(&self.cgroups, map::CGROUPS)?, capacity::CGROUPS),
+            fill("paths", count(&self.paths, map::PATHS)?, capacity::PATHS),
+            fill("exceptions", self.exceptions.keys().count(), capacity::EXCEPTIONS),
             fill("windows", count(&self.windows, map::WINDOWS)?, capacity::WINDOWS),
         ])
     }
+}
+
+/// A name as the map holds it, cut where it is too long.
+fn name_bytes(name: &str) -> [u8; NAME_LEN] {
+    let mut bytes = [0; NAME_LEN];
+    let end = name.floor_char_boundary(bytes.len());
+    bytes[..end].copy_from_slice(&name.as_bytes()[..end]);
+    bytes
 }
 
 fn text(name: &Name) -> String {
@@ -398,13 +386,33 @@ fn count<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, name: &str) -> Result<usi
 }
 
 impl Rules for Maps {
-    /// A map that cannot be read has no rule to tell; the reader meets that error elsewhere.
-    fn rule(&self, account: Account) -> Option<Rule> {
-        self.own_rule(account).ok().flatten()
+    type Ref<T: Copy + 'static> = Box<T>;
+
+    fn part<T: Copy, U: Copy>(whole: Box<T>, part: impl FnOnce(&T) -> &U) -> Box<U> {
+        Box::new(*part(&whole))
     }
 
-    fn plan(&self, plan: u32) -> Option<PlanLimits> {
-        self.plans.get(&PlanKey { generation: self.active().ok()?, plan }, 0).ok()
+    fn rule(&self, account: Account) -> Option<Box<Rule>> {
+        Self::found(&self.rules, RuleKey::new(self.active().ok()?, account))
+    }
+
+    fn plan(&self, plan: u16) -> Option<Box<PlanLimits>> {
+        Self::found(&self.plans, PlanKey { generation: self.active().ok()?, plan: plan as u32 })
+    }
+
+    fn by_hand(&self, account: Account) -> Option<Box<ByHand>> {
+        Self::found(&self.by_hand, account)
+    }
+
+    fn chain_of(&self, cgroup: Cgroup) -> Option<Box<Chain>> {
+        let key = CgroupKey { generation: self.active().ok()?, v1: cgroup.v1 as u32, id: cgroup.id };
+        self.chain(*Self::found(&self.cgroups, key)?).map(Box::new)
+    }
+}
+
+impl Exceptions for Maps {
+    fn exception(&self, key: &ExceptionKey) -> Option<u8> {
+        self.exceptions.get(&Key::new(ExceptionKey::BITS, *key), 0).ok().map(|action| action as u8)
     }
 }
 

@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod binaries;
 pub mod btf;
 pub mod cgroup;
+pub mod cgroup_tree;
 pub mod destroy;
 pub mod gate;
 pub mod host;

@@ -10,7 +10,11 @@ use aya::{
     Pod,
     maps::{Map, MapData, RingBuf},
 };
-use smtp_common::{event::ConnectEvent, names::map, session::SessionEvent};
+use smtp_common::{
+    event::ConnectEvent,
+    names::{CgroupEvent, map},
+    session::SessionEvent,
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::pins::Pins;
@@ -30,6 +34,10 @@ impl Event for ConnectEvent {
 
 impl Event for SessionEvent {
     const RING: &str = map::SESSION_EVENTS;
+}
+
+impl Event for CgroupEvent {
+    const RING: &str = map::CGROUP_EVENTS;
 }
 
 /// The one reader of a gate's events of one kind.

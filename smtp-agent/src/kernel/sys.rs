@@ -60,10 +60,12 @@ pub fn attach_to_cgroup(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, hook: b
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Attaches a tracing program to the tracepoint it was loaded for (`BPF_RAW_TRACEPOINT_OPEN`, Linux 4.17; a link since
-/// 5.8).
-pub fn attach_to_tracepoint(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+/// Attaches a tracing program to the tracepoint it was loaded for, or one for raw tracepoints to the one that is named
+/// (`BPF_RAW_TRACEPOINT_OPEN`, Linux 4.17; a link since 5.8).
+pub fn attach_to_tracepoint(program: BorrowedFd<'_>, tracepoint: Option<&str>) -> io::Result<OwnedFd> {
+    let name = tracepoint.map(CString::new).transpose()?;
     let mut attr = zeroed();
+    attr.raw_tracepoint.name = name.as_ref().map_or(0, |name| name.as_ptr() as u64);
     attr.raw_tracepoint.prog_fd = program.as_raw_fd() as u32;
     let fd = bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)?;
     // SAFETY: the kernel has just made this descriptor for us.
@@ -189,4 +191,27 @@ pub fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(K, V)) 
         }
         next = Some(to);
     }
+}
+
+/// Puts many entries into a hash map (`BPF_MAP_UPDATE_BATCH`, `generic_map_update_batch`, Linux 5.6). Those before the one
+/// that fails are in it then.
+pub fn insert_all<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+    assert_eq!(keys.len(), values.len());
+    let mut attr = zeroed();
+    attr.batch.map_fd = map.as_raw_fd() as u32;
+    attr.batch.keys = keys.as_ptr() as u64;
+    attr.batch.values = values.as_ptr() as u64;
+    attr.batch.count = keys.len() as u32;
+    // None is what the kernel calls invalid.
+    if keys.is_empty() { Ok(()) } else { bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attr).map(drop) }
+}
+
+/// Removes many entries of a hash map, all of which are there (`BPF_MAP_DELETE_BATCH`, `generic_map_delete_batch`, Linux
+/// 5.6).
+pub fn remove_all<K: Pod>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.batch.map_fd = map.as_raw_fd() as u32;
+    attr.batch.keys = keys.as_ptr() as u64;
+    attr.batch.count = keys.len() as u32;
+    if keys.is_empty() { Ok(()) } else { bpf(bpf_cmd::BPF_MAP_DELETE_BATCH, &mut attr).map(drop) }
 }

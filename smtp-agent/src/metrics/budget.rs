@@ -62,7 +62,7 @@ pub fn of_rule(rule: &Rule, plan: &PlanLimits) -> [Budget; 3] {
 /// What the plan of a rule says besides connections.
 pub fn plan(maps: &impl Rules, rule: &Rule) -> PlanLimits {
     let says_more = holds(rule, rule_flag::UNITS) || holds(rule, rule_flag::BRAKE);
-    Some(rule.plan).filter(|_| says_more).and_then(|plan| maps.plan(plan)).unwrap_or(PlanLimits::NONE)
+    Some(rule.plan).filter(|_| says_more).and_then(|plan| maps.plan(plan)).map_or(PlanLimits::NONE, |plan| *plan)
 }
 
 /// Exempt and denied accounts are held to no plan.
@@ -101,7 +101,11 @@ pub fn brake(maps: &Maps, account: Account, rule: &Rule, plan: &PlanLimits) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smtp_common::rule::{Limit, Origin};
+    use smtp_common::{
+        connection::Cgroup,
+        level::{ByHand, Chain},
+        rule::{Limit, Origin},
+    };
 
     const PLAN: PlanLimits = PlanLimits {
         messages: Both { hour: 50, day: UNLIMITED },
@@ -125,12 +129,26 @@ mod tests {
     struct One;
 
     impl Rules for One {
-        fn rule(&self, _: Account) -> Option<Rule> {
+        type Ref<T: Copy + 'static> = Box<T>;
+
+        fn part<T: Copy, U: Copy>(whole: Box<T>, part: impl FnOnce(&T) -> &U) -> Box<U> {
+            Box::new(*part(&whole))
+        }
+
+        fn rule(&self, _: Account) -> Option<Box<Rule>> {
             None
         }
 
-        fn plan(&self, plan: u32) -> Option<PlanLimits> {
-            (plan == 0).then_some(PLAN)
+        fn plan(&self, plan: u16) -> Option<Box<PlanLimits>> {
+            (plan == 0).then(|| Box::new(PLAN))
+        }
+
+        fn by_hand(&self, _: Account) -> Option<Box<ByHand>> {
+            None
+        }
+
+        fn chain_of(&self, _: Cgroup) -> Option<Box<Chain>> {
+            None
         }
     }
 

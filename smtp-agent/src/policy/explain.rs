@@ -6,8 +6,9 @@ use serde::Serialize;
 use smtp_common::{
     connection::{Account, Attempt, Route},
     counter::{Reason, Verdict},
-    decide::{Decision, Purses, decide, decide_units},
-    rule::{Action, Limit, Origin, PlanLimits, Policy, Rule, rule_flag},
+    decide::{Ask, Decision, Purses, Shared, charge_chain, decide, decide_units, put_off, uncharge_chain},
+    level::{Level, Purse, purse_flag},
+    rule::{Action, BRAKE_STAYS, Limit, Origin, PlanLimits, Policy, Rule, rule_flag},
     tally::Unit,
     window::{Both, Lane, Receipt, SLOTS, Span, WindowKey, Windows},
 };
@@ -22,6 +23,8 @@ pub struct Copy {
     pub limits: Option<PlanLimits>,
     /// When the account's failure brake was tripped, in nanoseconds of the boot clock.
     pub tripped: Option<u64>,
+    /// What the account shares with others, and what its cgroup does, with what each limit is called.
+    pub shared: [Vec<(Purse, String)>; 2],
 }
 
 impl Copy {
@@ -34,6 +37,10 @@ impl Copy {
     fn failed(&self, account: Account, now: u64) -> (u64, u64) {
         let used = |lane| self.of(account, lane).hour.used(Span::Hour.slot(now));
         (used(Lane::Failed), used(Lane::Outcomes))
+    }
+
+    fn purses(&self, shared: Shared) -> Vec<Purse> {
+        self.shared[shared as usize].iter().map(|(purse, _)| *purse).collect()
     }
 
     fn brake_holds(&self, account: Account, now: u64) -> bool {
@@ -52,8 +59,25 @@ impl Purses for Copy {
         self.windows.entry(*key).or_default().uncharge(receipt, which, n);
     }
 
-    fn is_braked(&mut self, account: Account, _: &Rule, now: u64) -> bool {
+    fn is_braked(&mut self, account: Account, _: u16, now: u64) -> bool {
         self.brake_holds(account, now)
+    }
+
+    fn share(&mut self, shared: Shared, ask: &Ask) -> Receipt {
+        let purses = self.purses(shared);
+        charge_chain(|link| purses.get(link), ask, self)
+    }
+
+    fn unshare(&mut self, shared: Shared, receipt: Receipt, ask: &Ask) {
+        let purses = self.purses(shared);
+        uncharge_chain(|link| purses.get(link), receipt, ask, self);
+    }
+
+    fn put_off(&mut self, shared: Shared, link: u32, which: u32, now: u64) -> Receipt {
+        match self.purses(shared).get(link as usize) {
+            Some(purse) => put_off(purse, which, now, self),
+            None => Receipt::FULL,
+        }
     }
 }
 
@@ -61,6 +85,8 @@ impl Purses for Copy {
 #[derive(Debug, Serialize)]
 pub struct Left {
     pub scope: &'static str,
+    /// Whose limit it is, where several share it.
+    pub name: Option<String>,
     pub unit: &'static str,
     pub window: &'static str,
     pub limit: Option<u32>,
@@ -118,9 +144,9 @@ impl Question<'_> {
             // No conversation comes about in which the kernel would be asked.
             Some(unit) if !shut => {
                 let limits = copy.limits.unwrap_or(PlanLimits::NONE);
-                decide_units(policy, rule, &limits, attempt, unit, 1, now, copy)
+                decide_units(policy, &rule.into(), &limits, attempt, unit, 1, now, copy)
             }
-            _ => decide(policy, rule, attempt, now, copy),
+            _ => decide(policy, &rule.into(), attempt, now, copy),
         }
     }
 
@@ -133,44 +159,70 @@ impl Question<'_> {
         self.rule.action == Action::Limited as u8 && (self.leaves() || self.rule.has(rule_flag::LOCAL))
     }
 
-    /// Every limit that applies on this route.
+    /// Every limit that applies on this route: the account's own, then those it shares, the host's last.
     fn left(&self, copy: &Copy) -> Vec<Left> {
-        let budget = self.leaves() && !self.rule.has(rule_flag::NOT_THE_HOSTS);
         let mut left = Vec::new();
         for unit in [None, Some(Unit::Message), Some(Unit::Recipient)] {
-            for (scope, account) in [("account", self.attempt.account), ("host", Account::HOST)] {
-                let applies = if account == Account::HOST { budget } else { self.is_held() };
-                for span in Span::ALL.into_iter().filter(|_| applies) {
-                    let limit = match (unit, account == Account::HOST) {
-                        (None, false) => self.rule.limit(span),
-                        (None, true) => whole(self.policy.host_limit(span)),
-                        (Some(unit), false) => whole(copy.limits.unwrap_or(PlanLimits::NONE).of(unit).of(span)),
-                        (Some(unit), true) => whole(self.policy.host_units(unit).of(span)),
-                    };
-                    if limit.is_set() {
-                        left.push(self.one_left(copy, scope, account, unit, span, limit));
+            let mut scopes: Vec<Scope<'_>> = Vec::new();
+            if self.leaves() && !self.rule.has(rule_flag::NOT_THE_HOSTS) {
+                let limit = |span| match unit {
+                    None => whole(self.policy.host_limit(span)),
+                    Some(unit) => whole(self.policy.host_units(unit).of(span)),
+                };
+                let limits = [limit(Span::Hour), limit(Span::Day)];
+                scopes.push(Scope { level: Level::Host, name: None, account: Account::HOST, limits });
+            }
+            for (purse, name) in copy.shared.iter().flatten().filter(|(purse, _)| self.meets(purse)) {
+                let limits = match unit {
+                    None => [purse.hour, purse.day],
+                    unit => [whole(purse.of(unit).hour), whole(purse.of(unit).day)],
+                };
+                let level = Level::ALL.into_iter().find(|level| *level as u8 == purse.level).unwrap_or(Level::Cgroup);
+                scopes.push(Scope { level, name: Some(name), account: purse.scope, limits });
+            }
+            if self.is_held() {
+                let limits = match unit {
+                    None => [self.rule.hour, self.rule.day],
+                    Some(unit) => {
+                        let both = copy.limits.unwrap_or(PlanLimits::NONE).of(unit);
+                        [whole(both.hour), whole(both.day)]
                     }
+                };
+                scopes.push(Scope { level: Level::User, name: None, account: self.attempt.account, limits });
+            }
+            scopes.sort_by_key(|scope| (scope.level != Level::User, scope.level));
+            for scope in &scopes {
+                for (span, limit) in Span::ALL.into_iter().zip(scope.limits).filter(|(_, limit)| limit.is_set()) {
+                    left.push(self.one_left(copy, scope, unit, span, limit));
                 }
             }
         }
         left
     }
 
+    /// Whether a shared limit holds for the account here.
+    fn meets(&self, purse: &Purse) -> bool {
+        let exempt = self.rule.action == Action::Exempt as u8;
+        let named = [Origin::AllowUser as u8, Origin::AllowGroup as u8].contains(&self.rule.origin);
+        (self.leaves() || purse.flags & purse_flag::LOCAL != 0)
+            && (!exempt || named && purse.flags & purse_flag::STRICT != 0)
+    }
+
     fn one_left(
         &self,
         copy: &Copy,
-        scope: &'static str,
-        account: Account,
+        scope: &Scope<'_>,
         unit: Option<Unit>,
         span: Span,
         Limit { limit, band }: Limit,
     ) -> Left {
         let slot = span.slot(self.now);
-        let windows = copy.of(account, unit.map_or(Lane::Admitted, Lane::of));
+        let windows = copy.of(scope.account, unit.map_or(Lane::Admitted, Lane::of));
         let used = windows.of(span).used(slot);
-        let deferred = || copy.of(account, Lane::Deferred).of(span).used(slot);
+        let deferred = || copy.of(scope.account, Lane::Deferred).of(span).used(slot);
         Left {
-            scope,
+            scope: scope.level.name(),
+            name: scope.name.map(str::to_owned),
             unit: unit.map_or("connection", Unit::name),
             window: span.name(),
             limit: Some(limit),
@@ -200,6 +252,15 @@ impl Question<'_> {
     }
 }
 
+/// One holder of limits on a unit.
+struct Scope<'a> {
+    level: Level,
+    name: Option<&'a str>,
+    account: Account,
+    /// Of the hour and of the day.
+    limits: [Limit; 2],
+}
+
 const fn whole(limit: u32) -> Limit {
     Limit { limit, band: 0 }
 }
@@ -214,6 +275,7 @@ fn lapse(copy: &Copy, limits: &PlanLimits, account: Account, tripped: u64, now: 
         .unwrap_or(u64::MAX);
     match limits.brake_seconds {
         0 => falls,
+        BRAKE_STAYS => u64::MAX,
         seconds => falls.min(tripped + seconds as u64 * SECOND),
     }
 }
@@ -228,6 +290,9 @@ pub fn origin(rule: &Rule) -> &'static str {
         o if o == Origin::RuleUser as u8 => "a [[rule]] for this user",
         o if o == Origin::RuleGroup as u8 => "a [[rule]] for a group of this user",
         o if o == Origin::Containers as u8 => "[containers] plan",
+        o if o == Origin::RuleCgroup as u8 => "a [[rule]] for its cgroup",
+        o if o == Origin::ByHand as u8 => "`smtp-agent allow` or `block`",
+        o if o == Origin::Exception as u8 => "a [[rule]] for such connections",
         o if o == Origin::KernelThreads as u8 => "[default] plan, for kernel threads",
         _ => "an unknown line",
     }
@@ -248,31 +313,33 @@ pub fn verdict(verdict: Verdict, unit: Option<Unit>) -> &'static str {
     }
 }
 
-pub fn reason(reason: Reason) -> &'static str {
+pub fn reason(reason: Reason) -> String {
+    if let (Some(level), Some(unit), Some(span)) = (reason.level(), reason.unit(), reason.span()) {
+        let who = match level {
+            Level::Cgroup => "the rule for its cgroup",
+            Level::User => "the account",
+            Level::Group => "a group of its together",
+            Level::Plan => "everyone on its plan together",
+            Level::Host => "the whole host",
+        };
+        let what = unit.map_or(String::new(), |unit| format!("{}s of the ", unit.name()));
+        return format!("{who} has used its {what}{} up", span.name());
+    }
     match reason {
         Reason::WithinLimits => "it is within every limit",
         Reason::LocalRoute => "it goes to the local MTA, which is limited only where a plan says local = true",
         Reason::Exempt => "[allow] names it",
         Reason::DenyUser => "[deny] names it, and denied users are refused everywhere",
         Reason::DenyPlan => "its plan is \"deny\": only the MTA may send",
-        Reason::AccountHour => "the account has used its hour up",
-        Reason::AccountDay => "the account has used its day up",
-        Reason::HostHour => "the whole host has used its hour up",
-        Reason::HostDay => "the whole host has used its day up",
+        Reason::ByHand => "`smtp-agent allow` or `block` says so, which comes before everything else",
+        Reason::Exception => "a [[rule]] for such connections says so",
         Reason::FailedShare => {
             "too large a share of its messages of the last hour has failed: the brake of its plan holds"
         }
-        Reason::MessagesHour => "the account has used its messages of the hour up",
-        Reason::MessagesDay => "the account has used its messages of the day up",
-        Reason::RecipientsHour => "the account has used its recipients of the hour up",
-        Reason::RecipientsDay => "the account has used its recipients of the day up",
-        Reason::HostMessagesHour => "the whole host has used its messages of the hour up",
-        Reason::HostMessagesDay => "the whole host has used its messages of the day up",
-        Reason::HostRecipientsHour => "the whole host has used its recipients of the hour up",
-        Reason::HostRecipientsDay => "the whole host has used its recipients of the day up",
         Reason::Unfollowed => "its messages are limited, and the kernel has no memory left to follow its session with",
-        Reason::Evasive => "its messages are limited, and it spoke so that they could not be counted",
+        _ => "its messages are limited, and it spoke so that they could not be counted",
     }
+    .to_owned()
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
 //! From configuration to the rules the kernel reads. Nothing here touches the kernel.
 #![forbid(unsafe_code)]
 
+pub mod cgroups;
 pub mod compile;
+pub mod exceptions;
 pub mod explain;
+pub mod ledger;
+pub mod limits;
+pub mod patterns;
 
-pub use compile::{Compiled, compile};
+pub use compile::{Circumstances, Compiled, Said, Whom, compile};

@@ -4,7 +4,10 @@ mod units;
 
 use super::*;
 use crate::{
-    rule::{Limit, Origin},
+    connection::{Cgroup, kind},
+    decide::Shared as With,
+    level::{LINKS, Purse, purse_flag},
+    rule::{Limit, Origin, Rule},
     window::{SLOTS, Span, UNLIMITED, Windows},
 };
 use proptest::prelude::*;
@@ -13,7 +16,29 @@ use std::{collections::HashMap, sync::Arc, vec::Vec};
 
 /// Windows with one lock per call, as in the kernel.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<HashMap<WindowKey, Windows>>>);
+struct Shared(Arc<Mutex<HashMap<WindowKey, Windows>>>, [Option<Purse>; SHARES]);
+
+/// Places for what an account shares, and then for what its cgroup does.
+const SHARES: usize = 2 * LINKS;
+
+/// What every keeper of windows does with shared purses, which are in `$purses`.
+macro_rules! shared_purses {
+    ($self:ident => $purses:expr) => {
+        fn share(&mut $self, shared: With, ask: &Ask) -> Receipt {
+            let purses = $purses;
+            charge_chain(|link| purses[link + LINKS * shared as usize].as_ref(), ask, $self)
+        }
+
+        fn unshare(&mut $self, shared: With, receipt: Receipt, ask: &Ask) {
+            let purses = $purses;
+            uncharge_chain(|link| purses[link + LINKS * shared as usize].as_ref(), receipt, ask, $self);
+        }
+
+        fn put_off(&mut $self, shared: With, link: u32, which: u32, now: u64) -> Receipt {
+            put_off(&$purses[link as usize + LINKS * shared as usize].unwrap(), which, now, $self)
+        }
+    };
+}
 
 impl Purses for Shared {
     fn charge(&mut self, key: &WindowKey, now: u64, limits: Both, which: u32, n: u32) -> Receipt {
@@ -24,9 +49,11 @@ impl Purses for Shared {
         self.0.lock().unwrap().get_mut(key).unwrap().uncharge(receipt, which, n);
     }
 
-    fn is_braked(&mut self, _: Account, _: &Rule, _: u64) -> bool {
+    fn is_braked(&mut self, _: Account, _: u16, _: u64) -> bool {
         false
     }
+
+    shared_purses!(self => self.1);
 }
 
 /// Keeps the receipts that were not returned.
@@ -50,9 +77,11 @@ impl Purses for Recorder {
         self.kept.remove(at);
     }
 
-    fn is_braked(&mut self, _: Account, _: &Rule, _: u64) -> bool {
+    fn is_braked(&mut self, _: Account, _: u16, _: u64) -> bool {
         false
     }
+
+    shared_purses!(self => self.inner.1);
 }
 
 fn rule(hour: Limit, day: Limit) -> Rule {
@@ -60,12 +89,12 @@ fn rule(hour: Limit, day: Limit) -> Rule {
 }
 
 fn remote(uid: u32) -> Attempt {
-    Attempt { account: Account::user(uid), route: Route::Remote, host_uid: None }
+    Attempt { account: Account::user(uid), route: Route::Remote, host_uid: None, cgroup: Cgroup::NONE, exception: 0 }
 }
 
 fn verdicts(policy: &Policy, rule: &Rule, attempts: usize) -> Vec<Verdict> {
     let mut windows = Shared::default();
-    (0..attempts).map(|_| decide(policy, rule, &remote(1), 1 << 45, &mut windows).verdict).collect()
+    (0..attempts).map(|_| decide(policy, &rule.into(), &remote(1), 1 << 45, &mut windows).verdict).collect()
 }
 
 fn count(verdicts: &[Verdict], which: Verdict) -> usize {
@@ -105,7 +134,7 @@ fn the_host_budget_counts_exempt_accounts_and_refuses_them_only_when_strict() {
                 let policy = Policy { host_day: 3, strict, ..Policy::open() };
                 let exempt = Rule::of(Action::Exempt, Origin::AllowUser);
                 let mut windows = Shared::default();
-                let mut run = |rule| decide(&policy, rule, &remote(0), 1 << 45, &mut windows).verdict;
+                let mut run = |rule: &Rule| decide(&policy, &rule.into(), &remote(0), 1 << 45, &mut windows).verdict;
                 assert_eq!([run(&exempt), run(&exempt), run(&exempt)], [Verdict::Exempt; 3]);
                 assert_eq!(run(&exempt), at_the_limit);
                 assert_eq!(run(&rule(Limit::NONE, Limit::NONE)), Verdict::Refused);
@@ -122,7 +151,7 @@ fn denied_is_denied_everywhere_and_closed_only_outwards() {
             let decided = |action, route| {
                 let attempt = Attempt { route, ..remote(9) };
                 let rule = Rule::of(action, Origin::Default);
-                decide(&Policy::open(), &rule, &attempt, 0, &mut Shared::default()).verdict
+                decide(&Policy::open(), &(&rule).into(), &attempt, 0, &mut Shared::default()).verdict
             };
             assert_eq!(decided(Action::Deny, Route::Local), Verdict::Refused);
             assert_eq!(decided(Action::Deny, Route::Remote), Verdict::Refused);
@@ -139,6 +168,26 @@ fn most_in_a_window(slots: &mut [u64]) -> usize {
     (0..slots.len()).map(|i| slots[i..].iter().take_while(|&&s| s <= slots[i] + SLOTS).count()).max().unwrap_or(0)
 }
 
+/// What three senders share: a plan's purse by the first two, a cgroup's by the last two, which holds exempt ones too, and
+/// a group's by all.
+fn purses(
+    dice: &mut shuttle::rand::rngs::ThreadRng,
+    limit: &dyn Fn(&mut shuttle::rand::rngs::ThreadRng) -> Limit,
+) -> [[Option<Purse>; SHARES]; 3] {
+    let mut one = |level, kind, flags| {
+        let purse = Purse::new(level, Account::new(kind, 1));
+        dice.gen_bool(0.6).then(|| Purse { hour: limit(dice), day: limit(dice), flags, ..purse })
+    };
+    let plan = one(Level::Plan, kind::PLAN, 0);
+    let group = one(Level::Group, kind::GROUP, 0);
+    let cgroup = one(Level::Cgroup, kind::RULE, purse_flag::STRICT);
+    let mut of = [[None; SHARES]; 3];
+    (of[0][0], of[1][0]) = (plan, plan);
+    (of[1][7], of[2][4]) = (cgroup, cgroup);
+    of.iter_mut().for_each(|all| all[2] = group);
+    of
+}
+
 /// Several senders at once, each with its own idea of the time; two accounts share the host's budget.
 fn senders_at_once() {
     let mut dice = shuttle::rand::thread_rng();
@@ -153,6 +202,7 @@ fn senders_at_once() {
         strict: dice.gen_range(0..2),
         ..Policy::open()
     };
+    let shared = purses(&mut dice, &limit);
     let windows = Shared::default();
     let workers: Vec<_> = (0..3)
         .map(|_| {
@@ -162,12 +212,13 @@ fn senders_at_once() {
                 let mut outcomes = Vec::new();
                 for _ in 0..3 {
                     let who = dice.gen_range(0..3);
-                    let slots = if dice.gen_bool(0.7) { 0 } else { dice.gen_range(0..200) };
+                    let slots = if dice.gen_bool(0.7) { 0 } else { dice.gen_range(0..100) };
                     let now = (1_000 + slots) * Span::Hour.slot_nanos();
                     let exempt = Rule::of(Action::Exempt, Origin::AllowUser);
                     let rule = if who == 2 { &exempt } else { &rules[who] };
-                    let mut recorder = Recorder { inner: windows.clone(), kept: Vec::new() };
-                    let decision = decide(&policy, rule, &remote(who as u32), now, &mut recorder);
+                    let inner = Shared(windows.0.clone(), shared[who]);
+                    let mut recorder = Recorder { inner, kept: Vec::new() };
+                    let decision = decide(&policy, &rule.into(), &remote(who as u32), now, &mut recorder);
                     outcomes.push((who, decision, recorder.kept));
                 }
                 outcomes
@@ -182,9 +233,11 @@ fn senders_at_once() {
         let admitted = kept.iter().filter(|(key, ..)| key.lane == Lane::Admitted as u32).count();
         let deferred = kept.len() - admitted;
         let own = (*who != 2 && (rules[*who].hour.is_set() || rules[*who].day.is_set())) as usize;
+        let is_held = |purse: &&Purse| purse.of(None).is_set() && (*who != 2 || purse.flags & purse_flag::STRICT != 0);
+        let own = own + shared[*who].iter().flatten().filter(is_held).count();
         match decision.verdict {
             Verdict::Allowed | Verdict::Exempt => assert_eq!((admitted, deferred), (own + 1, 0), "all its scopes"),
-            Verdict::Deferred => assert_eq!((admitted, deferred), (0, 1), "only soft bands"),
+            Verdict::Deferred => assert_eq!((admitted, deferred), (0, 1), "one soft band"),
             Verdict::Refused => assert_eq!((admitted, deferred), (0, 0), "none of its scopes"),
             other => panic!("{other:?} is not decided here"),
         }
@@ -202,11 +255,19 @@ fn senders_at_once() {
         }
     }
     for ((key, span), mut slots) in held {
-        let limit = match key.scope.uid() {
-            Some(uid) if key.lane == Lane::Admitted as u32 => rules[uid as usize].limit(span).limit,
-            Some(uid) => rules[uid as usize].limit(span).band,
-            None => policy.host_limit(span),
+        let purse = shared.iter().flatten().flatten().find(|purse| purse.scope == key.scope);
+        let one = match (key.scope.uid(), purse) {
+            (Some(uid), _) => rules[uid as usize].limit(span),
+            (None, Some(purse)) => {
+                if span == Span::Hour {
+                    purse.hour
+                } else {
+                    purse.day
+                }
+            }
+            (None, None) => Limit { limit: policy.host_limit(span), band: 0 },
         };
+        let limit = if key.lane == Lane::Admitted as u32 { one.limit } else { one.band };
         assert!(most_in_a_window(&mut slots) <= limit as usize, "{key:?} {span:?} holds {slots:?}, limit {limit}");
     }
     let windows = windows.0.lock().unwrap();
@@ -252,5 +313,89 @@ proptest! {
             else if hour_full { rule.hour.band }
             else { rule.day.band } as usize;
         prop_assert_eq!(count(&got, Verdict::Deferred), band.min(attempts - admitted));
+    }
+}
+
+/// What one sender of a shared purse meets, of two who are alike.
+fn met(rule: Rule, shared: [Option<Purse>; SHARES], route: Route, attempts: usize) -> Vec<Decision> {
+    let out = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = out.clone();
+    shuttle::check_random(
+        move || {
+            let mut windows = Shared(Arc::default(), shared);
+            let attempt = Attempt { route, ..remote(1) };
+            let mut one = || decide(&Policy::open(), &(&rule).into(), &attempt, 1 << 45, &mut windows);
+            *sink.lock().unwrap() = (0..attempts).map(|_| one()).collect();
+        },
+        1,
+    );
+    let got = out.lock().unwrap().clone();
+    got
+}
+
+fn purse(level: Level, limit: u32, percent: u32) -> Purse {
+    let hour = Limit::with_soft_percent(limit, percent);
+    Purse { hour, ..Purse::new(level, Account::new(kind::RULE, level as u64)) }
+}
+
+fn chain(purses: &[Purse]) -> [Option<Purse>; SHARES] {
+    let mut all = [None; SHARES];
+    purses.iter().enumerate().for_each(|(i, purse)| all[SHARES - 1 - i] = Some(*purse));
+    all
+}
+
+#[test]
+fn the_strictest_limit_applies_and_of_several_the_greatest_speaks() {
+    let open = rule(Limit::NONE, Limit::NONE);
+    let own = |limit| rule(Limit { limit, band: 0 }, Limit::NONE);
+    for (rule, purses, passes, reason) in [
+        (open, std::vec![purse(Level::Cgroup, 3, 100)], 3, Reason::CgroupHour),
+        (own(2), std::vec![purse(Level::Cgroup, 3, 100)], 2, Reason::AccountHour),
+        (own(2), std::vec![purse(Level::Cgroup, 2, 100)], 2, Reason::AccountHour),
+        (own(2), std::vec![purse(Level::Plan, 2, 100), purse(Level::Group, 2, 100)], 2, Reason::PlanHour),
+        (own(4), std::vec![purse(Level::Group, 1, 100), purse(Level::Plan, 2, 100)], 1, Reason::GroupHour),
+        // A hard limit of the lesser beats a soft one of the greater.
+        (open, std::vec![purse(Level::Plan, 1, 200), purse(Level::Cgroup, 1, 100)], 1, Reason::CgroupHour),
+    ] {
+        let got = met(rule, chain(&purses), Route::Remote, 6);
+        let passed = got.iter().take_while(|d| d.verdict == Verdict::Allowed).count();
+        assert_eq!((passed, got[passed].verdict), (passes, Verdict::Refused), "{purses:?}");
+        assert!(got[passed..].iter().all(|d| d.reason() == reason), "{purses:?}: {got:?}");
+    }
+}
+
+#[test]
+fn a_shared_limit_has_a_soft_band_of_its_own() {
+    let open = rule(Limit::NONE, Limit::NONE);
+    let got = met(open, chain(&[purse(Level::Cgroup, 4, 150)]), Route::Remote, 8);
+    let verdicts: Vec<_> = got.iter().map(|d| d.verdict).collect();
+    assert_eq!(verdicts[..4], [Verdict::Allowed; 4]);
+    assert_eq!(verdicts[4..6], [Verdict::Deferred; 2]);
+    assert_eq!(verdicts[6..], [Verdict::Refused; 2]);
+    let redirecting = Purse { on_soft: OnSoft::Redirect as u8, ..purse(Level::Group, 0, 100) };
+    let redirecting = Purse { hour: Limit { limit: 0, band: 1 }, ..redirecting };
+    assert_eq!(met(open, chain(&[redirecting]), Route::Remote, 1)[0].verdict, Verdict::Redirected);
+}
+
+#[test]
+fn a_shared_limit_leaves_local_submissions_and_exempt_accounts_alone_unless_it_says_otherwise() {
+    let open = rule(Limit::NONE, Limit::NONE);
+    let exempt = Rule::of(Action::Exempt, Origin::AllowUser);
+    let released = Rule::of(Action::Exempt, Origin::ByHand);
+    let none = purse(Level::Cgroup, 0, 100);
+    let strict = Purse { flags: purse_flag::STRICT, ..none };
+    let local = Purse { flags: purse_flag::LOCAL, ..none };
+    for (rule, purse, route, refused) in [
+        (open, none, Route::Remote, true),
+        (open, none, Route::Local, false),
+        (open, none, Route::Pipe, false),
+        (open, local, Route::Local, true),
+        (exempt, none, Route::Remote, false),
+        (exempt, strict, Route::Remote, true),
+        (exempt, strict, Route::Local, false),
+        (released, strict, Route::Remote, false),
+    ] {
+        let got = met(rule, chain(&[purse]), route, 1)[0].verdict;
+        assert_eq!(got == Verdict::Refused, refused, "{rule:?} {purse:?} {route:?}");
     }
 }

@@ -12,5 +12,5 @@ use crate::gate;
 pub(crate) fn connect4(ctx: SockAddrContext) -> i32 {
     // SAFETY: the context outlives the program; the verifier checks each field that is read.
     let sock_addr = unsafe { &*ctx.sock_addr };
-    gate::connect(&ctx, sock_addr, |s| Address::v4(s.user_ip4))
+    gate::connect(&ctx, sock_addr, false, |s| Address::v4(s.user_ip4))
 }

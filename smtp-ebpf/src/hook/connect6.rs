@@ -11,7 +11,7 @@ use crate::gate;
 pub(crate) fn connect6(ctx: SockAddrContext) -> i32 {
     // SAFETY: the context outlives the program; the verifier checks each field that is read.
     let sock_addr = unsafe { &*ctx.sock_addr };
-    gate::connect(&ctx, sock_addr, |s| {
+    gate::connect(&ctx, sock_addr, true, |s| {
         // Word by word: the verifier refuses context reads through a pointer that was moved.
         // SAFETY: plain reads of the context's own fields.
         let word = |i: usize| unsafe { core::ptr::read_volatile(&raw const s.user_ip6[i]) };

@@ -1,9 +1,11 @@
 //! One file per hook: a thin entry that fetches the arguments.
 
+mod cgroup;
 mod connect4;
 mod connect6;
 mod exec;
 mod fork;
+mod peer;
 mod received;
 mod sent;
 mod session;

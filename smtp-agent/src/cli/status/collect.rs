@@ -5,6 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use smtp_common::{
     connection::{Account, Route},
     counter::{Loss, Verdict},
+    names::program,
     window::Span,
 };
 
@@ -69,7 +70,7 @@ pub(super) fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Statu
         policy_generation: policy.serial,
         ports: maps.ports()?.iter().collect(),
         messages_wanted: policy.sessions != 0,
-        messages_followed: policy.sessions != 0 && gate::follows(pins),
+        messages_followed: policy.sessions != 0 && gate::are_attached(pins, &program::FOLLOWERS),
         host,
         accounts,
         lost: Loss::ALL.into_iter().map(|l| Ok((l.name(), maps.loss(l)?))).collect::<Result<_>>()?,

@@ -103,18 +103,15 @@ fn other_files_beside_the_drop_ins_are_left_alone() {
 #[test]
 fn two_files_that_contradict_each_other_are_both_named() {
     let dir = Dir::with(&[
-        ("config.toml", "[allow]\nusers = [\"shop\"]\n[[rule]]\nuser = \"web\"\nplan = \"deny\"\n"),
-        ("conf.d/1.toml", "[deny]\nusers = [\"shop\"]\n[[rule]]\nuser = \"web\"\nplan = \"allow\"\n"),
+        ("config.toml", "[allow]\nusers = [\"shop\"]\n"),
+        ("conf.d/1.toml", "[deny]\nusers = [\"shop\"]\n"),
     ]);
     assert_eq!(
         dir.says(),
         "\
 error: conf.d/1.toml:2:10: user `shop` is denied here and allowed at config.toml:2:10
     2 | users = [\"shop\"]
-      |          ^^^^^^ remove one of the two
-error: conf.d/1.toml:4:8: user `web` already has a rule at config.toml:4:8
-    4 | user = \"web\"
-      |        ^^^^^ remove one of the two"
+      |          ^^^^^^ remove one of the two"
     );
 }
 
@@ -133,7 +130,7 @@ error: config.toml:1:8: `mode` must be \"enforce\" or \"observe\", not \"enforce
       |        ^^^^^^^^^^ did you mean \"enforce\"?
 error: conf.d/1.toml:2:1: unknown key `x` at the top level
     2 | x = 1
-      | ^ valid here: `mode`, `smtp`, `allow`, `deny`, `default`, `plan`, `containers`, `host`, `rule`, `paths`, `kernel`, `metrics`, `events`, `log`
+      | ^ valid here: `mode`, `watch`, `smtp`, `allow`, `deny`, `default`, `plan`, `containers`, `host`, `group`, `rule`, `control`, `paths`, `kernel`, `metrics`, `events`, `log`
 error: conf.d/2.toml:2:10: this is not a value; a text must be in quotes
     2 | strict = maybe
       |          ^^^^^ write \"maybe\""
@@ -199,12 +196,12 @@ fn bytes_that_are_no_text_are_shown_where_they_are() {
 }
 
 #[test]
-fn a_file_of_a_mebibyte_is_read_and_a_larger_one_refused() {
-    let text = "#".repeat(1 << 20);
+fn a_file_of_four_mebibytes_is_read_and_a_larger_one_refused() {
+    let text = "#".repeat(4 << 20);
     let dir = Dir::with(&[("config.toml", &text)]);
     assert_eq!(dir.says(), "");
     dir.write("config.toml", (text + "#").as_bytes());
-    assert_eq!(dir.says(), "error: config.toml is larger than 1 MiB, which no configuration is");
+    assert_eq!(dir.says(), "error: config.toml is larger than 4 MiB, which no configuration is");
 }
 
 #[test]
@@ -257,5 +254,100 @@ fn a_limit_in_one_file_and_the_switch_in_another_are_both_named() {
 error: config.toml:2:21: `messages_per_hour` cannot hold: `messages` in [smtp] is false at conf.d/1.toml:2:12, so none are counted
     2 | messages_per_hour = 5
       |                     ^ remove one of the two"
+    );
+}
+
+#[test]
+fn a_rule_in_a_later_file_takes_the_place_of_the_earlier_one() {
+    let dir = Dir::with(&[
+        ("config.toml", "[[rule]]\ngroup = \"a\"\nplan = \"deny\"\n[[rule]]\ngroup = \"b\"\nplan = \"deny\"\n"),
+        (
+            "conf.d/1.toml",
+            "[[rule]]\nuser = \"a\"\nplan = \"deny\"\n[[rule]]\ngroup = \"a\"\nplan = \"allow\"\n\
+             [[rule]]\ncgroup = \"/c\"\nplan = \"deny\"\n[[rule]]\nto = \"::1\"\nports = [25, 465]\nplan = \"deny\"\n",
+        ),
+        (
+            "conf.d/2.toml",
+            "[[rule]]\ncgroup = \"/c\"\nplan = \"allow\"\n[[rule]]\ngroup = \"a\"\nplan = \"standard\"\n\
+             [[rule]]\nports = [465, 25]\nto = [\"::1\"]\nplan = \"allow\"\n",
+        ),
+    ]);
+    let Loaded { config, warnings, .. } = dir.load().unwrap();
+    assert!(warnings.is_empty(), "{warnings}");
+    let short = |place: &crate::config::Place| {
+        place.to_string().rsplit('/').next().expect("a name").trim_end_matches(":1").to_owned()
+    };
+    let rules: Vec<_> = config
+        .rules
+        .iter()
+        .map(|rule| (config.plan_name(rule.plan), short(&rule.at), rule.replaces.as_ref().map(short)))
+        .collect();
+    let at = |text: &str| text.to_owned();
+    assert_eq!(
+        rules,
+        [
+            ("standard", at("2.toml:4"), Some(at("1.toml:4"))),
+            ("deny", at("config.toml:4"), None),
+            ("deny", at("1.toml"), None),
+            ("allow", at("2.toml"), Some(at("1.toml:7"))),
+        ],
+        "the order is that of the rules replaced"
+    );
+    let [exception] = &config.exceptions[..] else { panic!("{:?}", config.exceptions) };
+    assert!(exception.allow);
+    assert_eq!(exception.replaces.as_ref().map(short), Some(at("1.toml:10")));
+}
+
+#[test]
+fn totals_and_groups_merge_by_their_keys_and_schedules_are_replaced() {
+    let dir = Dir::with(&[
+        (
+            "config.toml",
+            "watch = true\n[plan.a.total]\nper_hour = 1\nper_day = 2\n[[plan.a.schedule]]\ndays = [\"mon\"]\nper_day = 3\n\
+             [[plan.a.schedule]]\ndays = [\"tue\"]\nper_day = 4\n[group.50]\nper_hour = 5\nper_day = 6\n",
+        ),
+        (
+            "conf.d/1.toml",
+            "watch = false\n[plan.a.total]\nper_day = 12\n[[plan.a.schedule]]\ndays = [\"wed\"]\nper_day = 13\n\
+             [group.050]\nper_day = 16\n[control]\ngroup = \"adm\"\n",
+        ),
+    ]);
+    let Loaded { config, warnings, .. } = dir.load().unwrap();
+    assert!(warnings.warnings() == 1, "{warnings}");
+    let total = config.plans[0].total.connections;
+    assert_eq!((total.per_hour, total.per_day), (Some(1), Some(12)));
+    let days: Vec<_> = config.plans[0].schedules.iter().map(|schedule| schedule.quotas.connections.per_day).collect();
+    assert_eq!(days, [Some(13)]);
+    let [group] = &config.groups[..] else { panic!("{:?}", config.groups) };
+    assert_eq!((group.quotas.connections.per_hour, group.quotas.connections.per_day), (Some(5), Some(16)));
+    assert_eq!(
+        (config.watch, config.control_group.map(|name| name.value.to_string())),
+        (false, Some("adm".to_owned()))
+    );
+}
+
+#[test]
+fn twenty_thousand_drop_ins_are_read_and_no_more() {
+    let dir = Dir::with(&[("config.toml", "")]);
+    fs::create_dir(dir.path("conf.d")).unwrap();
+    for n in 0..20_000 {
+        fs::write(dir.path(&format!("conf.d/{n}.toml")), "").unwrap();
+    }
+    assert_eq!(dir.load().unwrap().sources.len(), 20_001);
+    dir.write("conf.d/x.toml", b"");
+    assert_eq!(dir.says(), "error: conf.d has 20001 files, and up to 20000 are read\n      = join some of them");
+}
+
+#[test]
+fn drop_ins_of_more_than_sixty_four_mebibytes_together_are_refused() {
+    let text = "#".repeat(4 << 20);
+    let dir = Dir::with(&[("config.toml", "#")]);
+    for n in 10..26 {
+        dir.write(&format!("conf.d/{n}.toml"), text.as_bytes());
+    }
+    assert_eq!(
+        dir.says(),
+        "error: up to conf.d/25.toml and the files before it are larger than 64 MiB together\n      \
+         = no configuration is: the rest was not read"
     );
 }

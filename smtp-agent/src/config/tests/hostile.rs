@@ -118,8 +118,8 @@ proptest! {
     #[test]
     fn any_key_that_is_not_in_the_schema_is_an_error(key in "[a-z_]{1,12}", section in prop::sample::select(&SECTIONS[1..])) {
         let (name, keys) = section;
-        // Below [plan] any key is the name of a plan; a rule is a list.
-        prop_assume!(!keys.contains(&key.as_str()) && name != "plan" && name != "rule");
+        // Below [plan] and [group] any key is a name; a rule is a list.
+        prop_assume!(!keys.contains(&key.as_str()) && !name.starts_with("plan") && !matches!(name, "group" | "rule"));
         let problems = parse_str("test", &format!("[{name}]\n{key} = 1")).expect_err("an unknown key");
         let wanted = format!("test:2:1: unknown key `{key}` in [{name}]");
         prop_assert!(problems.to_string().contains(&wanted));
@@ -168,6 +168,18 @@ fn a_mebibyte_of_anything_is_answered_in_time() {
     texts.push(numbered(&|n| format!("[plan.p{n}]\nper_day=1\n"), 30_000));
     texts.push(numbered(&|n| format!("[[rule]]\nuser=\"u{n}\"\nplan=\"p{n}\"\n"), 20_000));
     texts.push(numbered(&|n| format!("k{n}=1\n"), 90_000));
+    texts.push(numbered(&|n| format!("[plan.p{n}.total]\nper_day=1\n"), 30_000));
+    texts.push(numbered(&|n| format!("[group.g{n}]\nper_day=1\n"), 40_000));
+    texts.push(numbered(&|n| format!("[[plan.p{}.schedule]]\nhours=\"00:00-00:01\"\nper_day=1\n", n / 40), 17_000));
+    texts.push(numbered(&|n| format!("[[rule]]\nuser=\"u{n}\"\nper_day={n}\n"), 28_000));
+    let long = "x".repeat(500_000);
+    let rules = numbered(&|n| format!("[[rule]]\nuser=\"u{n}\"\nper_hour={n}\n"), 15_000);
+    texts.push(format!("[default]\nplan=\"{long}\"\n[plan.{long}]\nper_day=0\n{rules}"));
+    texts.push(numbered(&|n| format!("[[rule]]\ncgroup=\"/{{a,b*}}/{n}\"\nplan=\"deny\"\n"), 20_000));
+    texts.push(numbered(&|n| format!("[[rule]]\nports=[25]\nuser=\"{n}\"\nplan=\"deny\"\n"), 20_000));
+    texts.push(format!("[[rule]]\nto=[{}]", numbered(&|n| format!("\"10.{}.{}.1\",", n / 256, n % 256), 60_000)));
+    texts.push(format!("[[rule]]\nto=[{}]", "\"::1\",".repeat(150_000)));
+    texts.push(format!("[[rule]]\nplan=\"deny\"\ncgroup=\"/{}\"", "{a,".repeat(300_000)));
     texts.push(format!("[allow]\nusers = [{}]", "\"a\",".repeat(200_000)));
     texts.push(format!("[allow]\nusers = [{}]", "\"a:\",".repeat(200_000)));
     texts.push(format!("{}[[rule]]\nuser=\"a\"\nplan=\"q\"", numbered(&|n| format!("[plan.p{n}]\n"), 60_000)));

@@ -16,7 +16,7 @@ cases! {
         "error 2:1: unknown key `mode` in [smtp] -> `mode` belongs at the top of the file, above the first [table]",
     ];
     a_key_with_two_homes_names_both: "per_hour = 3" => [
-        "error 1:1: unknown key `per_hour` at the top level -> `per_hour` belongs in [plan.NAME] or in [host]",
+        "error 1:1: unknown key `per_hour` at the top level -> `per_hour` belongs in [plan.NAME], in [host], in [group.NAME] or in [[rule]]",
     ];
     a_key_like_no_other_lists_all: "[log]\nzzzzz = 1" => [
         "error 2:1: unknown key `zzzzz` in [log] -> valid here: `level`, `format`, `probe`",
@@ -24,8 +24,11 @@ cases! {
     an_inline_table_is_checked_too: "allow = {users = [\"x\"], grups = []}" => [
         "error 1:25: unknown key `grups` in [allow] -> did you mean `groups`?",
     ];
-    a_key_in_a_rule_is_checked_too: "[[rule]]\nuser = \"a\"\nplan = \"allow\"\nper_day = 1" => [
-        "error 4:1: unknown key `per_day` in [[rule]] -> `per_day` belongs in [plan.NAME] or in [host]",
+    a_key_with_homes_within_plans_only_names_them: "[host]\nhours = \"08:00-18:00\"" => [
+        "error 2:1: unknown key `hours` in [host] -> `hours` belongs in [[plan.NAME.schedule]]",
+    ];
+    a_key_in_a_rule_is_checked_too: "[[rule]]\nuser = \"a\"\nplan = \"allow\"\nlocal = true" => [
+        "error 4:1: unknown key `local` in [[rule]] -> `local` belongs in [plan.NAME]",
     ];
 
     a_table_is_no_number: "host = 3" => [
@@ -43,6 +46,13 @@ cases! {
         "error 1:8: `mode` must be \"enforce\" or \"observe\", not \"dry-run\"",
     ];
     a_mode_is_no_boolean: "mode = true" => ["error 1:8: `mode` must be \"enforce\" or \"observe\", not true"];
+
+    watching_is_a_boolean: "watch = \"yes\"" => [
+        "error 1:9: `watch` must be true or false, not a text -> write watch = true",
+    ];
+    the_socket_is_opened_to_one_group: "[control]\ngroup = [\"a\", \"b\"]" => [
+        "error 2:9: `group` takes names or numeric ids, not a list",
+    ];
 
     ports_go_from_1_to_65535: "[smtp]\nports = [1, 65535]" => [];
     port_0_is_none: "[smtp]\nports = [0]" => ["error 2:10: `ports` must be from 1 to 65535, not 0"];

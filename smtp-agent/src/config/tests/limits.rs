@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{cases, config, texts};
-use crate::config::{PlanRef, Quota};
+use crate::config::{PlanRef, Quota, Release};
 
 cases! {
     messages_are_followed_or_not: "[smtp]\nmessages = \"no\"" => [
@@ -85,18 +85,23 @@ cases! {
     ];
 
     a_release_is_a_length_of_time: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"soon\"" => [
-        "error 3:17: `release_after` must be a length of time such as \"30m\" or \"2h\", not \"soon\"",
+        "error 3:17: `release_after` must be a length of time such as \"30m\", or \"never\", not \"soon\"",
     ];
-    a_release_of_never_is_said_by_silence: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"never\"" => [
-        "error 3:17: `release_after` must be a length of time such as \"30m\" or \"2h\", not \"never\" \
-         -> leave the key out: the brake then holds until the share has fallen",
+    a_release_may_be_left_to_people: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"never\"" => [];
+    never_is_written_small: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"Never\"" => [
+        "error 3:17: `release_after` must be a length of time such as \"30m\", or \"never\", not \"Never\" \
+         -> write \"never\"",
+    ];
+    a_release_of_none_is_said_by_silence: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"none\"" => [
+        "error 3:17: `release_after` must be a length of time such as \"30m\", or \"never\", not \"none\" \
+         -> leave the key out to hold until the share has fallen, or write \"never\" to release it by hand",
     ];
     a_release_of_false_is_said_by_silence: "[plan.a]\nmax_failed_percent = 50\nrelease_after = false" => [
-        "error 3:17: `release_after` must be a length of time in quotes, as in \"30m\", not false \
-         -> leave the key out: the brake then holds until the share has fallen",
+        "error 3:17: `release_after` must be a length of time in quotes, as in \"30m\", or \"never\", not false \
+         -> leave the key out to hold until the share has fallen, or write \"never\" to release it by hand",
     ];
     a_bare_number_is_no_length_of_time: "[plan.a]\nmax_failed_percent = 50\nrelease_after = 30" => [
-        "error 3:17: `release_after` must be a length of time in quotes, as in \"30m\", not a number \
+        "error 3:17: `release_after` must be a length of time in quotes, as in \"30m\", or \"never\", not a number \
          -> write \"30s\" for seconds or \"30m\" for minutes",
     ];
     a_release_has_whole_seconds: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"1500ms\"" => [
@@ -104,7 +109,7 @@ cases! {
     ];
     a_release_takes_a_second: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"0s\"" => [
         "error 3:17: `release_after` must be from \"1s\" to \"30d\", not \"0s\" \
-         -> leave the key out: the brake then holds until the share has fallen",
+         -> leave the key out to hold until the share has fallen, or write \"never\" to release it by hand",
     ];
     a_release_takes_up_to_30_days: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"30d\"" => [];
     a_release_takes_no_longer: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"30d 1s\"" => [
@@ -115,11 +120,11 @@ cases! {
          -> `M` is a month; write `m` for minutes",
     ];
     a_release_of_any_size_is_read: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"99999999999999999999y\"" => [
-        "error 3:17: `release_after` must be a length of time such as \"30m\" or \"2h\", \
+        "error 3:17: `release_after` must be a length of time such as \"30m\", or \"never\", \
          not \"99999999999999999999y\"",
     ];
     a_release_has_no_terminal_escapes: "[plan.a]\nmax_failed_percent = 50\nrelease_after = \"1\\u001b[2J\"" => [
-        "error 3:17: `release_after` must be a length of time such as \"30m\" or \"2h\", not \"1\\u{1b}[2J\"",
+        "error 3:17: `release_after` must be a length of time such as \"30m\", or \"never\", not \"1\\u{1b}[2J\"",
     ];
 
     programs_need_not_exist: "[smtp]\nsendmail = [\"/no/such/program\"]" => [];
@@ -168,8 +173,10 @@ fn a_brake_has_a_sample_of_five_and_no_time_unless_told_otherwise() {
     let plans =
         config("[plan.a]\nmax_failed_percent = 30\n[plan.b]\nmax_failed_percent = 99\nrelease_after = \"90s\"").plans;
     let brakes: Vec<_> = plans.iter().filter_map(|plan| plan.brake).collect();
-    assert_eq!((brakes[0].max_failed_percent, brakes[0].min_failed, brakes[0].release_after), (30, 5, None));
-    assert_eq!(brakes[1].release_after, Some(Duration::from_secs(90)));
+    assert_eq!((brakes[0].max_failed_percent, brakes[0].min_failed, brakes[0].release), (30, 5, Release::WhenFallen));
+    assert_eq!(brakes[1].release, Release::After(Duration::from_secs(90)));
+    let brake = config("[plan.a]\nmax_failed_percent = 30\nrelease_after = \"never\"").plans[0].brake;
+    assert_eq!(brake.map(|brake| brake.release), Some(Release::Never));
 }
 
 #[test]

@@ -3,11 +3,15 @@
 use super::*;
 
 mod files;
+mod full;
 mod hostile;
 mod keys;
 mod limits;
+mod plans;
 mod policy;
 mod rendering;
+mod rules;
+mod schedules;
 mod syntax;
 
 /// Every finding in `text`, in the order in which it is shown.
@@ -78,9 +82,13 @@ fn an_empty_file_gives_the_documented_defaults() {
         on_soft: OnSoft::Defer,
         brake: None,
         local: false,
+        total: Quotas::default(),
+        schedules: vec![],
+        base: None,
     };
     assert_eq!(config.plans, [standard]);
-    assert_eq!(config.rules, []);
+    assert_eq!((config.watch, config.control_group), (false, None));
+    assert_eq!((config.groups, config.rules, config.exceptions), (vec![], vec![], vec![]));
     let Host { connections, messages, recipients, strict, count_lists, list_users } = config.host;
     assert_eq!([connections, messages, recipients], [Quota::default(); 3]);
     assert_eq!((strict, count_lists, texts(&list_users)), (false, true, vec!["mailman".to_owned(), "list".to_owned()]));
@@ -128,51 +136,8 @@ fn what_the_packaged_file_leaves_commented_is_right_once_it_is_uncommented() {
     for quota in [plan.connections, plan.messages, plan.recipients] {
         assert!(quota.per_hour.is_some() && quota.per_day.is_some(), "{plan:?}");
     }
-    assert!(plan.brake.is_some_and(|brake| brake.release_after.is_some()), "{plan:?}");
+    assert!(plan.brake.is_some_and(|brake| matches!(brake.release, Release::After(_))), "{plan:?}");
     assert_eq!((config.host.messages.per_day, texts(&config.host.list_users).len()), (Some(1000), 2));
-}
-
-#[test]
-fn every_key_is_read_into_its_field() {
-    let config = config(include_str!("full.toml"));
-    assert_eq!(config.mode, Mode::Observe);
-    assert_eq!(config.ports, [25, 2525]);
-    assert!(config.messages);
-    assert_eq!(config.sendmail, [std::path::PathBuf::from("/opt/mta/bin/sendmail")]);
-    assert_eq!(texts(&config.allow.users), ["root", "1001", "1002"]);
-    assert_eq!(config.allow.users[1].value, Name::Id(1001));
-    assert_eq!(config.allow.users[2].value, Name::Id(1002));
-    assert_eq!(texts(&config.allow.groups), ["mail"]);
-    assert_eq!(texts(&config.deny), ["www-data"]);
-    assert_eq!(config.plan_name(config.default_plan), "small");
-    assert_eq!(config.plan_name(config.containers_plan), "deny");
-    let names: Vec<_> = config.plans.iter().map(|plan| plan.name.as_str()).collect();
-    assert_eq!(names, ["small", "bulk", "standard"], "numbered as written, the built-in one when first used");
-    let limits: Vec<_> = config.plans.iter().map(|plan| (plan.connections, plan.soft_percent)).collect();
-    let quota = |per_hour, per_day| Quota { per_hour, per_day };
-    let [small, bulk, standard] = [(Some(5), None), (Some(2000), Some(20000)), (Some(100), Some(1000))];
-    let numbers = [(small, 150), (bulk, 125), (standard, 125)].map(|((hour, day), soft)| (quota(hour, day), soft));
-    assert_eq!(limits, numbers);
-    let bulk = &config.plans[1];
-    let units = [bulk.messages, bulk.recipients];
-    assert_eq!(units, [quota(Some(500), Some(5000)), quota(Some(1500), Some(15000))]);
-    let release_after = Some(std::time::Duration::from_secs(5400));
-    assert_eq!(bulk.brake, Some(Brake { max_failed_percent: 40, min_failed: 10, release_after }));
-    assert_eq!((bulk.local, config.plans[0].local, config.plans[0].brake), (true, false, None));
-    let rules: Vec<_> = config.rules.iter().map(|rule| config.plan_name(rule.plan)).collect();
-    assert_eq!(rules, ["bulk", "allow", "standard"]);
-    assert!(matches!(&config.rules[0].subject, Subject::User(name) if name.value == Name::Text("shop".to_owned())));
-    assert!(matches!(&config.rules[1].subject, Subject::Group(name) if name.value == Name::Id(50)));
-    let Host { connections, messages, recipients, strict, count_lists, list_users } = config.host;
-    let host = [quota(Some(300), Some(1000)), quota(Some(301), Some(1001)), quota(Some(302), Some(1002))];
-    assert_eq!([connections, messages, recipients], host);
-    assert_eq!((strict, count_lists, texts(&list_users)), (true, false, vec!["sympa".to_owned()]));
-    let paths = ["/sys/fs/bpf/two", "/srv/state", "/run/two"].map(std::path::PathBuf::from);
-    assert_eq!([config.paths.pins, config.paths.state, config.paths.run], paths);
-    assert_eq!(config.cgroup, CgroupChoice::Path("/sys/fs/cgroup/unified".into()));
-    assert_eq!(config.metrics, Metrics { listen: None, max_users: 50 });
-    assert_eq!(config.events, Events { per_second: 0 });
-    assert_eq!(config.log, Log { level: Level::Trace, format: LogFormat::Json, probe: Some(Level::Debug) });
 }
 
 #[test]

@@ -48,23 +48,23 @@ cases! {
     a_soft_ceiling_may_be_the_limit_or_ten_times_it: "[plan.x]\nper_day = 1\nsoft_percent = 100\n[plan.y]\nper_day = 1\nsoft_percent = 1000" => [
         ,
     ];
-    redirection_comes_later: "[plan.x]\nper_day = 1\non_soft = \"redirect\"" => [
-        "error 3:11: `on_soft = \"redirect\"` comes in a later version -> write \"defer\"",
+    an_overflow_may_be_redirected: "[plan.x]\nper_day = 1\non_soft = \"redirect\"" => [];
+    only_port_25_is_redirected: "[smtp]\nports = [587]\n[plan.x]\nper_day = 1\non_soft = \"redirect\"" => [
+        "warning 5:11: `on_soft = \"redirect\"` never happens: only port 25 is redirected, and it is not in [smtp] ports \
+         -> add 25 to [smtp] ports, or write \"defer\"",
+    ];
+    only_a_soft_band_is_redirected: "[plan.x]\nper_day = 1\nsoft_percent = 100\non_soft = \"redirect\"" => [
+        "warning 4:11: `on_soft = \"redirect\"` never happens: `soft_percent = 100` leaves no soft band \
+         -> write a higher soft_percent, or remove it",
     ];
 
     a_rule_names_somebody: "[[rule]]\nplan = \"deny\"" => [
-        "error 1:1: this rule names nobody -> add user = \"NAME\" or group = \"NAME\"",
+        "error 1:1: this rule names nobody -> add user = \"NAME\", group = \"NAME\" or cgroup = \"/PATH\"",
     ];
-    a_rule_has_a_plan: "[[rule]]\nuser = \"a\"" => ["error 1:1: this rule has no plan -> add plan = \"NAME\""];
+    a_rule_has_a_plan: "[[rule]]\nuser = \"a\"" => ["error 1:1: this rule has no plan -> add plan = \"NAME\", or a limit such as per_hour"];
     an_empty_rule_lacks_both: "[[rule]]" => [
-        "error 1:1: this rule names nobody -> add user = \"NAME\" or group = \"NAME\"",
-        "error 1:1: this rule has no plan -> add plan = \"NAME\"",
-    ];
-    a_rule_has_one_subject: "[[rule]]\ngroup = \"g\"\nuser = \"a\"\nplan = \"deny\"" => [
-        "error 3:1: this rule names a user and a group -> write one [[rule]] for each",
-    ];
-    rules_for_a_cgroup_come_later: "[[rule]]\ncgroup = \"/system.slice\"\nplan = \"deny\"" => [
-        "error 2:1: rules for a cgroup come in a later version -> use `user` or `group`",
+        "error 1:1: this rule names nobody -> add user = \"NAME\", group = \"NAME\" or cgroup = \"/PATH\"",
+        "error 1:1: this rule has no plan -> add plan = \"NAME\", or a limit such as per_hour",
     ];
     a_rule_has_double_brackets: "[rule]\nuser = \"a\"\nplan = \"deny\"" => [
         "error 1:2: `rule` must be a list of tables, not a single one -> write [[rule]], in double brackets",

@@ -1,5 +1,5 @@
 use smtp_common::{
-    connection::kind,
+    connection::{Cgroup, kind},
     window::{UNLIMITED, spans},
 };
 
@@ -9,7 +9,8 @@ const MINUTE: u64 = 60 * SECOND;
 /// The start of a slot of both windows, long after the boot.
 const NOW: u64 = 100 * 86_400 * SECOND;
 
-const ANN: Attempt = Attempt { account: Account::user(1), route: Route::Remote, host_uid: None };
+const ANN: Attempt =
+    Attempt { account: Account::user(1), route: Route::Remote, host_uid: None, cgroup: Cgroup::NONE, exception: 0 };
 const AT_HOME: Attempt = Attempt { route: Route::Local, ..ANN };
 
 const BRAKE: PlanLimits = PlanLimits { max_failed_percent: 50, min_failed: 5, ..PlanLimits::NONE };
@@ -40,11 +41,11 @@ fn messages_are_charged_to_the_copy_until_the_plan_says_no() {
     let mut reasons = Vec::new();
     for _ in 0..3 {
         let answer = ask(&Policy::open(), &rule(rule_flag::UNITS), &ANN, Some(Unit::Message), NOW, &mut copy);
-        reasons.push(answer.decision.reason);
+        reasons.push(answer.decision.reason());
     }
     assert_eq!(reasons, [Reason::WithinLimits, Reason::WithinLimits, Reason::MessagesHour]);
     let answer = ask(&Policy::open(), &rule(rule_flag::UNITS), &ANN, None, NOW, &mut copy);
-    assert_eq!(answer.decision.reason, Reason::WithinLimits, "connections are not limited");
+    assert_eq!(answer.decision.reason(), Reason::WithinLimits, "connections are not limited");
     assert_eq!(answer.left.len(), 1);
     let left = &answer.left[0];
     assert_eq!((left.scope, left.unit, left.window), ("account", "message", "hour"));
@@ -90,7 +91,7 @@ fn every_limit_that_holds_is_listed_with_its_unit() {
 #[test]
 fn a_submission_is_limited_where_the_plan_says_so() {
     let full = Rule { hour: Limit::with_soft_percent(0, 100), ..rule(0) };
-    let asked = |rule: &Rule| ask(&Policy::open(), rule, &AT_HOME, None, NOW, &mut Copy::default()).decision.reason;
+    let asked = |rule: &Rule| ask(&Policy::open(), rule, &AT_HOME, None, NOW, &mut Copy::default()).decision.reason();
     assert_eq!(asked(&full), Reason::LocalRoute);
     assert_eq!(asked(&Rule { flags: rule_flag::LOCAL, ..full }), Reason::AccountHour);
 }
@@ -100,7 +101,7 @@ fn who_may_not_connect_is_told_so_when_he_asks_about_messages() {
     for (action, reason) in [(Action::Deny, Reason::DenyUser), (Action::Closed, Reason::DenyPlan)] {
         let rule = Rule::of(action, Origin::Default);
         let answer = ask(&Policy::open(), &rule, &ANN, Some(Unit::Recipient), NOW, &mut Copy::default());
-        assert_eq!(answer.decision, Decision { verdict: Verdict::Refused, reason });
+        assert_eq!(answer.decision, Decision { verdict: Verdict::Refused, why: reason as u8 });
     }
     let closed = Rule::of(Action::Closed, Origin::Default);
     let answer = ask(&Policy::open(), &closed, &AT_HOME, Some(Unit::Message), NOW, &mut Copy::default());
@@ -117,14 +118,14 @@ fn a_brake_says_its_share_before_and_after_it_is_tripped() {
     outcomes(&mut copy, NOW, 6, 9);
     let answer = ask(&Policy::open(), &braked, &ANN, None, NOW, &mut copy);
     let brake = answer.brake.expect("a brake");
-    assert_eq!(answer.decision.reason, Reason::WithinLimits, "the kernel has not tripped it");
+    assert_eq!(answer.decision.reason(), Reason::WithinLimits, "the kernel has not tripped it");
     assert_eq!((brake.holds, brake.failed, brake.messages, brake.failed_percent), (false, 6, 9, Some(66.7)));
     assert_eq!((brake.tripped_seconds_ago, brake.lapses_in_seconds), (None, None));
 
     copy.tripped = Some(NOW);
     for unit in [None, Some(Unit::Message), Some(Unit::Recipient)] {
         let answer = ask(&Policy::open(), &braked, &ANN, unit, NOW + 2 * MINUTE, &mut copy);
-        assert_eq!(answer.decision, Decision { verdict: Verdict::Refused, reason: Reason::FailedShare });
+        assert_eq!(answer.decision, Decision { verdict: Verdict::Refused, why: Reason::FailedShare as u8 });
         let brake = answer.brake.expect("a brake");
         assert_eq!((brake.holds, brake.tripped_seconds_ago), (true, Some(120)));
         // The failures leave the hour one slot after it.
@@ -132,7 +133,7 @@ fn a_brake_says_its_share_before_and_after_it_is_tripped() {
         assert_eq!(brake.lapses_in_seconds, Some(wanted));
     }
     let at_home = ask(&Policy::open(), &braked, &AT_HOME, None, NOW, &mut copy);
-    assert_eq!((at_home.decision.reason, at_home.brake.is_some()), (Reason::LocalRoute, false));
+    assert_eq!((at_home.decision.reason(), at_home.brake.is_some()), (Reason::LocalRoute, false));
 }
 
 #[test]

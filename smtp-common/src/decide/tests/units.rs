@@ -35,7 +35,7 @@ fn sessions_at_once() {
                     // Two sessions of one user, and one of a user without limits.
                     let attempt = remote(if who == 2 { 2 } else { 1 });
                     let mut purses = windows.clone();
-                    let decision = decide_units(&policy, &rule, &limits, &attempt, unit, n, now, &mut purses);
+                    let decision = decide_units(&policy, &(&rule).into(), &limits, &attempt, unit, n, now, &mut purses);
                     if decision.verdict != Verdict::Refused {
                         passed.push((who, unit, n));
                     }
@@ -80,8 +80,9 @@ fn verdicts_of(policy: Policy, rule: Rule, limits: PlanLimits, attempt: Attempt,
     let sink = out.clone();
     let decide_all = move || {
         let mut windows = Shared::default();
-        let decide =
-            |&n: &u32| decide_units(&policy, &rule, &limits, &attempt, Unit::Message, n, 1 << 45, &mut windows);
+        let decide = |&n: &u32| {
+            decide_units(&policy, &(&rule).into(), &limits, &attempt, Unit::Message, n, 1 << 45, &mut windows)
+        };
         let decisions = each.iter().map(decide).collect();
         *sink.lock().unwrap() = decisions;
     };
@@ -106,7 +107,7 @@ fn what_goes_to_the_local_mta_is_limited_where_the_plan_says_so_and_never_charge
     let local = Attempt { route: Route::Local, ..remote(1) };
     let rule = Rule::of(Action::Limited, Origin::Default);
     let free = verdicts_of(policy, rule, limits, local, std::vec![1, 1]);
-    assert!(free.iter().all(|d| d.verdict == Verdict::Allowed && d.reason == Reason::LocalRoute), "{free:?}");
+    assert!(free.iter().all(|d| d.verdict == Verdict::Allowed && d.reason() == Reason::LocalRoute), "{free:?}");
     let held = Rule { flags: rule_flag::LOCAL, ..rule };
     for route in [Route::Local, Route::Pipe] {
         let got = verdicts_of(policy, held, limits, Attempt { route, ..local }, std::vec![1, 1]);

@@ -1,0 +1,126 @@
+//! Every table of a configuration and its keys. A key that is not here is an error.
+
+/// The first is the top level. `plan.total` and `plan.schedule` lie in each `[plan.NAME]`.
+pub const SECTIONS: [(&str, &[&str]); 18] = [
+    (
+        "",
+        &[
+            "mode",
+            "watch",
+            "smtp",
+            "allow",
+            "deny",
+            "default",
+            "plan",
+            "containers",
+            "host",
+            "group",
+            "rule",
+            "control",
+            "paths",
+            "kernel",
+            "metrics",
+            "events",
+            "log",
+        ],
+    ),
+    ("smtp", &["ports", "messages", "sendmail"]),
+    ("allow", &["users", "groups"]),
+    ("deny", &["users"]),
+    ("default", &["plan"]),
+    (
+        "plan",
+        &[
+            "per_hour",
+            "per_day",
+            "soft_percent",
+            "on_soft",
+            "messages_per_hour",
+            "messages_per_day",
+            "recipients_per_hour",
+            "recipients_per_day",
+            "max_failed_percent",
+            "min_failed",
+            "release_after",
+            "local",
+            "total",
+            "schedule",
+        ],
+    ),
+    ("plan.total", &LIMITS),
+    (
+        "plan.schedule",
+        &[
+            "days",
+            "hours",
+            "per_hour",
+            "per_day",
+            "messages_per_hour",
+            "messages_per_day",
+            "recipients_per_hour",
+            "recipients_per_day",
+        ],
+    ),
+    ("containers", &["plan"]),
+    (
+        "host",
+        &[
+            "per_hour",
+            "per_day",
+            "messages_per_hour",
+            "messages_per_day",
+            "recipients_per_hour",
+            "recipients_per_day",
+            "strict",
+            "count_lists",
+            "list_users",
+        ],
+    ),
+    ("group", &LIMITS),
+    (
+        "rule",
+        &[
+            "user",
+            "group",
+            "cgroup",
+            "to",
+            "ports",
+            "plan",
+            "each",
+            "strict",
+            "per_hour",
+            "per_day",
+            "messages_per_hour",
+            "messages_per_day",
+            "recipients_per_hour",
+            "recipients_per_day",
+        ],
+    ),
+    ("control", &["group"]),
+    ("paths", &["pins", "state", "run"]),
+    ("kernel", &["cgroup"]),
+    ("metrics", &["listen", "max_users"]),
+    ("events", &["per_second"]),
+    ("log", &["level", "format", "probe"]),
+];
+
+/// The keys of a limit, hour and day of each unit.
+pub(super) const LIMITS: [&str; 6] =
+    ["per_hour", "per_day", "messages_per_hour", "messages_per_day", "recipients_per_hour", "recipients_per_day"];
+
+/// The keys of one of [`SECTIONS`].
+pub(super) fn keys_of(section: &str) -> &'static [&'static str] {
+    SECTIONS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
+}
+
+/// How messages name a table. Those in a plan have its name in their title instead.
+pub(super) fn title(section: &str) -> String {
+    match section {
+        "" => "at the top of the file, above the first [table]".to_owned(),
+        "plan" | "group" => format!("in [{section}.NAME]"),
+        "plan.total" => "in [plan.NAME.total]".to_owned(),
+        "plan.schedule" => "in [[plan.NAME.schedule]]".to_owned(),
+        "rule" => "in [[rule]]".to_owned(),
+        name => format!("in [{name}]"),
+    }
+}

@@ -1,0 +1,122 @@
+//! Every cgroup of the host by its path: of the v2 hierarchy, and of systemd's own v1 one where there is such.
+//!
+//! On a hybrid host (systemd's `unified_cgroup_hierarchy=0`, or none of systemd) processes may be in the root of v2 and
+//! have their names in `name=systemd` alone.
+
+use std::{
+    fs,
+    os::unix::fs::DirEntryExt,
+    path::{Path, PathBuf},
+};
+
+use smtp_common::{connection::Cgroup, names::CgroupEvent};
+
+use super::cgroup::{Hierarchy, mount_of_v1, path_by_id};
+
+/// Deepest level that is looked at, as the probe does.
+const DEPTH: usize = 16;
+
+#[derive(Debug, Clone)]
+pub struct Tree {
+    v2: PathBuf,
+    v1: Option<V1>,
+}
+
+#[derive(Debug, Clone)]
+struct V1 {
+    mount: PathBuf,
+    hierarchy: u32,
+}
+
+impl Tree {
+    pub fn of(hierarchy: &Hierarchy) -> Self {
+        let number = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| hierarchy_of_systemd(&text));
+        let v1 = number.zip(mount_of_v1()).map(|(hierarchy, mount)| V1 { mount, hierarchy });
+        Self { v2: hierarchy.root.clone(), v1 }
+    }
+
+    /// Number of the v1 hierarchy `name=systemd`.
+    pub fn hierarchy(&self) -> Option<u32> {
+        self.v1.as_ref().map(|v1| v1.hierarchy)
+    }
+
+    /// Every cgroup but the roots, with its path below the root.
+    pub fn all(&self) -> Vec<(Cgroup, String)> {
+        let mut found = Vec::new();
+        walk(&self.v2, &mut String::new(), 0, &mut |id, path| found.push((Cgroup::v2(id), path.to_owned())));
+        if let Some(v1) = &self.v1 {
+            walk(&v1.mount, &mut String::new(), 0, &mut |id, path| {
+                found.push((Cgroup { id, v1: true }, path.to_owned()))
+            });
+        }
+        found
+    }
+
+    /// The cgroup an event tells of, unless it has gone again.
+    pub fn of_event(&self, event: &CgroupEvent) -> Option<(Cgroup, String)> {
+        let (mount, v1) = match (&self.v1, event.hierarchy) {
+            (_, 0) => (&self.v2, false),
+            (Some(v1), number) if number == v1.hierarchy => (&v1.mount, true),
+            _ => return None,
+        };
+        let path = path_by_id(mount, event.id)?;
+        Some((Cgroup { id: event.id, v1 }, path.to_str()?.to_owned()))
+    }
+
+    /// The cgroup of a path, if there is one: of v2, else of v1.
+    pub fn find(&self, path: &str) -> Option<Cgroup> {
+        let id = |mount: &Path| super::cgroup::id(&mount.join(path.trim_start_matches('/'))).ok();
+        let of_v1 = || Some(Cgroup { id: id(&self.v1.as_ref()?.mount)?, v1: true });
+        id(&self.v2).map(Cgroup::v2).or_else(of_v1)
+    }
+}
+
+/// Directories below one, with their inode numbers, which are the cgroups' ids. What cannot be read, or is not UTF-8, is
+/// left out: no pattern can mean it.
+fn walk(directory: &Path, path: &mut String, depth: usize, each: &mut dyn FnMut(u64, &str)) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let (true, Some(name)) = (entry.file_type().is_ok_and(|kind| kind.is_dir()), name.to_str()) else { continue };
+        let length = path.len();
+        path.push('/');
+        path.push_str(name);
+        each(entry.ino(), path);
+        if depth < DEPTH {
+            walk(&entry.path(), path, depth + 1, each);
+        }
+        path.truncate(length);
+    }
+}
+
+/// From the text of /proc/self/cgroup (cgroups(7)).
+fn hierarchy_of_systemd(cgroup: &str) -> Option<u32> {
+    cgroup.lines().find_map(|line| {
+        let (number, rest) = line.split_once(':')?;
+        rest.starts_with("name=systemd:").then(|| number.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemds_own_hierarchy_is_found_by_its_name() {
+        assert_eq!(hierarchy_of_systemd("12:pids:/\n1:name=systemd:/user.slice\n0::/\n"), Some(1));
+        assert_eq!(hierarchy_of_systemd("0::/user.slice/name=systemd:x\n"), None);
+        assert_eq!(hierarchy_of_systemd(""), None);
+    }
+
+    #[test]
+    fn a_walk_names_what_is_below_and_not_the_root() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        fs::write(root.path().join("a/file"), "").unwrap();
+        let mut found = Vec::new();
+        walk(root.path(), &mut String::new(), 0, &mut |id, path| found.push((id, path.to_owned())));
+        found.sort_by(|a, b| a.1.cmp(&b.1));
+        let id = |path: &str| super::super::cgroup::id(&root.path().join(path)).unwrap();
+        assert_eq!(found, [(id("a"), "/a".to_owned()), (id("a/b"), "/a/b".to_owned())]);
+    }
+}

@@ -1,0 +1,205 @@
+//! A new policy in the maps: written beside the one in force, and put in its place in one step.
+
+use std::{collections::HashMap as Table, os::fd::AsFd};
+
+use aya::{
+    Pod,
+    maps::{HashMap, IterableMap, LpmTrie, MapData, MapError, lpm_trie::Key},
+};
+use smtp_common::{
+    connection::{Account, Cgroup},
+    level::{ByHand, CgroupKey, Chain, Numbered, PathKey, Purse, path_hash},
+    names::{Name, PortSet, map},
+    rule::{PlanKey, Policy, RuleKey, SubuidKey},
+};
+
+use super::{super::sys, Maps, entries, failed, name_bytes};
+use crate::{
+    exit::{Failure, Result},
+    policy::{Compiled, ledger::Ledger},
+};
+
+/// Where the chains of cgroups go.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// Cgroups that are there.
+    pub cgroups: Vec<(Cgroup, u32)>,
+    /// Paths, whether anything is there or not.
+    pub paths: Vec<(String, u32)>,
+    /// Number of the v1 hierarchy `name=systemd`, where there is one.
+    pub hierarchy: Option<u32>,
+}
+
+/// Puts entries into a hash map with few system calls.
+fn put<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, name: &str, all: impl Iterator<Item = (K, V)>) -> Result<()> {
+    let (keys, values): (Vec<K>, Vec<V>) = all.unzip();
+    sys::insert_all(map.map().fd().as_fd(), &keys, &values).map_err(|e| match e.raw_os_error() {
+        Some(libc::E2BIG) => {
+            Failure::unavailable(format!("the map {name} is full: the kernel gate has no room for so many entries"))
+        }
+        _ => Failure::from_io(&e, format!("the map {name} cannot be written")),
+    })
+}
+
+/// Removes the entries of a hash map that belong to a generation.
+fn clear<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, name: &str, belongs: impl Fn(&K) -> bool) -> Result<()> {
+    let keys: Vec<K> = entries(map, name)?.into_iter().map(|(key, _)| key).filter(|key| belongs(key)).collect();
+    match sys::remove_all(map.map().fd().as_fd(), &keys) {
+        Ok(()) => Ok(()),
+        // A cgroup that has gone meanwhile took its entry with it: one by one, then.
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+            for key in &keys {
+                match sys::remove_all(map.map().fd().as_fd(), std::slice::from_ref(key)) {
+                    Err(e) if e.raw_os_error() != Some(libc::ENOENT) => {
+                        return Err(Failure::from_io(&e, format!("the map {name} cannot be cleared")));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+        Err(e) => Err(Failure::from_io(&e, format!("the map {name} cannot be cleared"))),
+    }
+}
+
+/// The same for a trie, which knows no such calls before Linux 5.13.
+fn clear_trie<K: Pod, V: Pod>(
+    trie: &mut LpmTrie<MapData, K, V>,
+    name: &str,
+    belongs: impl Fn(&K) -> bool,
+) -> Result<()> {
+    let stale: Vec<Key<K>> = trie.keys().filter_map(|key| key.ok()).filter(|key| belongs(&key.data())).collect();
+    stale.iter().try_for_each(|key| trie.remove(key)).map_err(|e| failed(name, &e))
+}
+
+impl Maps {
+    /// Writes a policy beside the one in force and then makes it the one in force, in one step.
+    /// Until that step nothing has changed; when anything fails, nothing will.
+    pub fn install(&mut self, compiled: &Compiled, places: &Places) -> Result<u64> {
+        let old = self.active()?;
+        let new = old ^ 1;
+        self.forget(new)?;
+        let serial = self.policy.get(&old, 0).map_err(|e| failed(map::POLICY, &e))?.serial + 1;
+        if let Err(e) = self.write(new, serial, compiled, places) {
+            let _ = self.forget(new);
+            return Err(e);
+        }
+        // Executions of sendmail have no port.
+        for &port in compiled.ports.iter().chain(&[0]) {
+            self.make_overflow_counters(port)?;
+        }
+        self.active.set(0, new, 0).map_err(|e| failed(map::ACTIVE, &e))?;
+        // A connect that still reads the old generation must have ended before its rules go.
+        sys::wait_for_running_programs();
+        self.forget(old)?;
+        self.set_by_hand(&compiled.by_hand)?;
+        self.name_purses(compiled.ledger.names())?;
+        Ok(serial)
+    }
+
+    fn write(&mut self, generation: u32, serial: u64, compiled: &Compiled, places: &Places) -> Result<()> {
+        let rules = compiled.rules.iter().map(|(account, rule)| (RuleKey::new(generation, *account), *rule));
+        put(&self.rules, map::RULES, rules)?;
+        let plans = compiled.plans.iter().enumerate();
+        put(&self.plans, map::PLANS, plans.map(|(n, limits)| (PlanKey { generation, plan: n as u32 }, *limits)))?;
+        for range in &compiled.subuids {
+            let key = Key::new(32 + range.bits, SubuidKey::new(generation, range.first));
+            self.subuids.insert(&key, range.owner, 0).map_err(|e| failed(map::SUBUIDS, &e))?;
+        }
+        for exception in &compiled.exceptions {
+            let key = Key::new(exception.bits, exception.key(generation));
+            let action = exception.action as u32;
+            self.exceptions.insert(&key, action, 0).map_err(|e| failed(map::EXCEPTIONS, &e))?;
+        }
+        self.enter(generation, compiled.ledger.purses(), 0, compiled.ledger.chains(), 0)?;
+        self.place(generation, places)?;
+        let mut ports = PortSet::EMPTY;
+        compiled.ports.iter().for_each(|&port| ports.insert(port));
+        self.ports.set(generation, ports, 0).map_err(|e| failed(map::PORTS, &e))?;
+        let mut policy = Policy { serial, ..compiled.policy };
+        if let Some(hierarchy) = places.hierarchy.filter(|_| policy.cgroups != 0) {
+            policy.cgroups |= 2;
+            policy.hierarchy = hierarchy;
+        }
+        self.policy.set(generation, policy, 0).map_err(|e| failed(map::POLICY, &e))
+    }
+
+    /// Purses and chains, numbered on from those before them.
+    fn enter(
+        &self,
+        generation: u32,
+        purses: &[Purse],
+        before: usize,
+        chains: &[Chain],
+        chains_before: usize,
+    ) -> Result<()> {
+        let numbered = |number: usize| Numbered { generation, number: number as u32 + 1 };
+        let purses = purses.iter().enumerate().skip(before);
+        put(&self.purses, map::PURSES, purses.map(|(n, purse)| (numbered(n), *purse)))?;
+        let chains = chains.iter().enumerate().skip(chains_before);
+        put(&self.chains, map::CHAINS, chains.map(|(n, chain)| (numbered(n), *chain)))
+    }
+
+    fn place(&self, generation: u32, places: &Places) -> Result<()> {
+        let cgroups = places.cgroups.iter();
+        let key = |cgroup: &Cgroup| CgroupKey { generation, v1: cgroup.v1 as u32, id: cgroup.id };
+        put(&self.cgroups, map::CGROUPS, cgroups.map(|(cgroup, chain)| (key(cgroup), *chain)))?;
+        let key = |path: &String| PathKey { generation, _pad: 0, hash: path_hash(path.as_bytes()) };
+        put(&self.paths, map::PATHS, places.paths.iter().map(|(path, chain)| (key(path), *chain)))
+    }
+
+    /// Adds what was found since to the policy in force: `purses` and `chains` of the ledger are in the maps already.
+    pub fn extend(&mut self, ledger: &Ledger, purses: usize, chains: usize, places: &Places) -> Result<()> {
+        let generation = self.active()?;
+        self.enter(generation, ledger.purses(), purses, ledger.chains(), chains)?;
+        self.place(generation, places)?;
+        self.name_purses(&ledger.names()[purses..])
+    }
+
+    /// What shared limits are called, for whoever reads the pins.
+    fn name_purses(&mut self, names: &[(Account, String)]) -> Result<()> {
+        let names = names.iter().map(|(scope, name)| (*scope, Name { identity: 0, name: name_bytes(name) }));
+        put(&self.names, map::NAMES, names)
+    }
+
+    /// Makes what was said by hand the given. What is in both stays throughout.
+    pub fn set_by_hand(&mut self, said: &[(Account, ByHand)]) -> Result<()> {
+        let old: Table<Account, ByHand> = entries(&self.by_hand, map::BY_HAND)?.into_iter().collect();
+        let new: Table<Account, ByHand> = said.iter().copied().collect();
+        let changed = said.iter().filter(|(account, hand)| old.get(account) != Some(hand));
+        put(&self.by_hand, map::BY_HAND, changed.copied())?;
+        for account in old.keys().filter(|account| !new.contains_key(account)) {
+            self.by_hand.remove(account).map_err(|e| failed(map::BY_HAND, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Lets an account begin anew: its windows are emptied and its failure brake let go. Returns whether there was
+    /// anything.
+    pub fn release(&mut self, account: Account) -> Result<bool> {
+        let mut found = false;
+        let windows: Vec<_> = entries(&self.windows, map::WINDOWS)?.into_iter().map(|(key, _)| key).collect();
+        for key in windows.into_iter().filter(|key| key.scope == account) {
+            self.windows.remove(&key).map_err(|e| failed(map::WINDOWS, &e))?;
+            found = true;
+        }
+        match self.brakes.remove(&account) {
+            Ok(()) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(found),
+            Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(found),
+            Err(e) => Err(failed(map::BRAKES, &e)),
+        }
+    }
+
+    /// Removes the rules of a generation that is not in force.
+    fn forget(&mut self, generation: u32) -> Result<()> {
+        clear(&self.rules, map::RULES, |key| key.generation == generation)?;
+        clear(&self.plans, map::PLANS, |key| key.generation == generation)?;
+        clear(&self.purses, map::PURSES, |key| key.generation == generation)?;
+        clear(&self.chains, map::CHAINS, |key| key.generation == generation)?;
+        clear(&self.cgroups, map::CGROUPS, |key| key.generation == generation)?;
+        clear(&self.paths, map::PATHS, |key| key.generation == generation)?;
+        clear_trie(&mut self.subuids, map::SUBUIDS, |key| key.generation == generation.to_be())?;
+        clear_trie(&mut self.exceptions, map::EXCEPTIONS, |key| key.generation == generation.to_be())
+    }
+}
