@@ -77,7 +77,7 @@ fn the_keys_of_its_json_are_stable() {
         let output = agent.cli(&["check", "--json"]);
         assert_eq!((output.code, output.stderr.as_str()), (code, ""), "{output:?}");
         let said = json(&output);
-        assert_eq!(keys(&said), ["config", "errors", "ok", "problems", "warnings"]);
+        assert_eq!(keys(&said), ["config", "errors", "neighbours", "ok", "problems", "warnings"]);
         assert_eq!(keys(&said["problems"][0]), ["column", "file", "hint", "line", "message", "severity"]);
         assert_eq!(said["problems"][0]["severity"], if code == 0 { "warning" } else { "error" });
     }

@@ -15,6 +15,7 @@ mod lifecycle;
 mod logging;
 mod metrics;
 mod names;
+mod neighbours;
 mod pins;
 mod refusals;
 mod reload;

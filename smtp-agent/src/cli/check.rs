@@ -1,4 +1,4 @@
-//! `smtp-agent check`: everything that is wrong with the configuration, at once.
+//! `smtp-agent check`: everything that is wrong with the configuration, at once, and who else decides about its ports.
 
 use std::path::Path;
 
@@ -9,29 +9,36 @@ use crate::{
     config::{self, Problem, Problems},
     daemon::{logging::colour, reload::compile},
     exit::{Code, Result},
+    neighbours,
 };
 
 pub(super) fn check(path: &Path, as_json: bool) -> Result<Code> {
-    let (problems, files) = match config::load(path) {
+    let (problems, files, neighbours) = match config::load(path) {
         Ok(loaded) => {
             let mut problems = loaded.warnings;
             let compiled = compile(&loaded.config);
+            problems.extend(neighbours::redirect_problems(&loaded.config, &compiled));
             problems.extend(compiled.warnings);
             problems.extend(compiled.absent);
             problems.sort();
-            (problems, loaded.sources.len())
+            (problems, loaded.sources.len(), neighbours::of_this_host(&loaded.config))
         }
-        Err(problems) => (problems, 0),
+        // Whose ports they share is not known.
+        Err(problems) => (problems, 0, Vec::new()),
     };
     let failed = problems.has_errors();
     if as_json {
         output::json(&json!({
             "config": path, "ok": !failed, "errors": problems.errors(), "warnings": problems.warnings(),
             "problems": problems.iter().map(show).collect::<Vec<_>>(),
+            "neighbours": neighbours,
         }))?;
     } else {
         if !problems.is_empty() {
             eprintln!("{}", problems.render(colour(std::io::stderr())));
+        }
+        if !neighbours.is_empty() {
+            eprintln!("{}", neighbours::render(&neighbours, colour(std::io::stderr())));
         }
         if !failed {
             output::line(&verdict(path, files, &problems))?;

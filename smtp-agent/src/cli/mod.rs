@@ -4,6 +4,7 @@ mod check;
 mod detach;
 mod events;
 mod explain;
+mod import;
 mod lenient;
 mod output;
 mod reload;
@@ -21,6 +22,7 @@ use crate::{
     config::{self, Loaded},
     daemon,
     exit::{Code, Failure, Result},
+    import::Panel,
 };
 
 /// Who is sending mail from this host, and how it is stopped at the limit.
@@ -48,6 +50,8 @@ enum Command {
     Events(Events),
     /// Have the running agent load its configuration anew.
     Reload(Json),
+    /// Write a configuration from the mail limits of a panel or of CSF.
+    Import(Import),
     /// Remove the gate and all its counts from the kernel.
     Detach(Json),
 }
@@ -96,6 +100,21 @@ struct Explain {
     json: Json,
 }
 
+#[derive(Args)]
+struct Import {
+    /// Whose settings to read.
+    #[arg(value_enum)]
+    panel: Panel,
+    /// The directory its files are below, as in a backup.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Write to this new file instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+}
+
 /// The whole program but the exit.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -127,6 +146,7 @@ fn dispatch(cli: &Cli) -> Result<Code> {
         Command::Status(json) => status::status(path, json.json),
         Command::Events(args) => events::events(path, args),
         Command::Reload(json) => reload::reload(path, json.json),
+        Command::Import(args) => import::import(args.panel, &args.root, args.output.as_deref(), args.json.json),
         Command::Detach(json) => detach::detach(path, json.json),
     }
 }

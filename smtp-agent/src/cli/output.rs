@@ -1,6 +1,9 @@
 //! Writing to standard output, which may be a pipe that closes.
 
-use std::io::{self, ErrorKind, Write};
+use std::{
+    fmt,
+    io::{self, ErrorKind, Write},
+};
 
 use serde::Serialize;
 
@@ -8,8 +11,17 @@ use crate::exit::{Failure, Result};
 
 /// Prints a line. A reader that has gone away (`| head`) is no error: `false` says to stop.
 pub(super) fn line(text: &str) -> Result<bool> {
+    write(format_args!("{text}\n"))
+}
+
+/// Prints a text that ends its own lines.
+pub(super) fn text(text: &str) -> Result<bool> {
+    write(format_args!("{text}"))
+}
+
+fn write(what: fmt::Arguments<'_>) -> Result<bool> {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_fmt(what).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(e) => Err(Failure::from_io(&e, "the output cannot be written")),

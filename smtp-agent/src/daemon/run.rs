@@ -41,7 +41,7 @@ use crate::{
         ring::{Events, readable},
         storage,
     },
-    metrics,
+    metrics, neighbours,
     policy::Compiled,
 };
 
@@ -78,6 +78,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let rules = compiled.rules.len();
     log_warnings(&compiled.warnings);
     log_absent(&compiled);
+    log_warnings(&neighbours::redirect_problems(&config, &compiled));
     let host = Host::probe()?;
     let hierarchy = Hierarchy::find_or_mount(&config.cgroup, &private_mount(&config.paths.run))?;
     let pins = Pins::new(&config.paths.pins);
@@ -104,6 +105,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let probe_log = config.log.probe.is_some();
     let logger = probe_log.then(|| gate.logger()).transpose()?;
     let naming = Naming::new(Some(hierarchy.clone()));
+    let as_started = config.clone();
     let shared =
         Arc::new(Shared::new(config_path.to_owned(), Parts { gate, hierarchy, naming, config, maps, following }));
     shared.status.reloaded(unresolved, max_users);
@@ -149,6 +151,8 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     }
 
     notify(&[NotifyState::Ready, NotifyState::Status("the gate is in force")]);
+    // Nobody waits for it: other programs are asked, and may take their time.
+    tokio::task::spawn_blocking(move || neighbours::log(&neighbours::of_this_host(&as_started)));
     let ended = signals.serve(&shared, &mut tasks).await;
     notify(&[NotifyState::Stopping]);
     shared.status.ready.store(false, Ordering::Relaxed);

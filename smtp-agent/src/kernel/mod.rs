@@ -2,6 +2,7 @@
 //! uses aya.
 
 pub mod addresses;
+pub mod attached;
 pub mod binaries;
 pub mod btf;
 pub mod cgroup;

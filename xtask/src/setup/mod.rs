@@ -59,6 +59,8 @@ fn items(workspace: &Workspace, scope: Scope) -> Vec<Box<dyn Item>> {
         }
         Scope::Everything => {
             items.push(Box::new(system::Program { name: "ip", package: "iproute2" }));
+            items.push(Box::new(system::Program { name: "nft", package: "nftables" }));
+            items.push(Box::new(system::Program { name: "iptables", package: "iptables" }));
             items.push(Box::new(mta::Mta::new(workspace)));
             items.push(Box::new(prometheus::Prometheus::new(workspace)));
         }

@@ -1,0 +1,143 @@
+//! Asking other programs, with a limit on everything: time, output, environment.
+
+use std::{
+    io::{ErrorKind, Read},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+use super::files::shown;
+
+/// How long a program may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Most output that is read.
+const LARGEST: u64 = 16 << 20;
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where a program is, looked for in the system's own directories only.
+pub(super) fn locate(root: &Path, name: &str) -> Option<PathBuf> {
+    PATH.split(':').map(|dir| root.join(dir.trim_start_matches('/')).join(name)).find(|path| path.is_file())
+}
+
+/// What a program prints, when it succeeds; else a sentence.
+pub(super) fn output(program: &Path, arguments: &[&str]) -> Result<String, String> {
+    within(program, arguments, PATIENCE, LARGEST)
+}
+
+fn within(program: &Path, arguments: &[&str], patience: Duration, largest: u64) -> Result<String, String> {
+    let what = format!("{} {}", program.display(), arguments.join(" "));
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs([("PATH", PATH), ("LC_ALL", "C")])
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("{what}: {e}"))?;
+    let deadline = Instant::now() + patience;
+    // Threads, since both pipes must be emptied; they are not waited for: somebody else may hold a pipe open.
+    let printed = reader(child.stdout.take(), largest);
+    let complained = reader(child.stderr.take(), 4096);
+    let answer = printed.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    let too_long = answer.as_ref().is_ok_and(|bytes| bytes.len() as u64 > largest);
+    let status = if too_long { None } else { wait_until(&mut child, deadline) };
+    let Some(status) = status else {
+        end(&mut child);
+        return Err(match too_long {
+            true => format!("{what}: more than {} MiB of output", largest >> 20),
+            false => format!("{what}: no answer within {} s", patience.as_secs()),
+        });
+    };
+    if !status.success() {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50));
+        let words = complained.recv_timeout(left).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words);
+        let first = words.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed without a word");
+        return Err(format!("{what}: {}", shown(first)));
+    }
+    answer.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).map_err(|_| {
+        // It has ended and left somebody behind who holds its output open.
+        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+        format!("{what}: no answer within {} s", patience.as_secs())
+    })
+}
+
+/// Sends everything that comes, up to a bound, once there is no more.
+fn reader(pipe: Option<impl Read + Send + 'static>, largest: u64) -> mpsc::Receiver<Vec<u8>> {
+    let (send, receive) = mpsc::channel();
+    if let Some(pipe) = pipe {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What was read before an error is what there is.
+            let _ = pipe.take(largest + 1).read_to_end(&mut bytes);
+            let _ = send.send(bytes);
+        });
+    }
+    receive
+}
+
+fn wait_until(child: &mut Child, deadline: Instant) -> Option<std::process::ExitStatus> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Err(e) if e.kind() != ErrorKind::Interrupted => return None,
+            _ if Instant::now() >= deadline => return None,
+            _ => thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+fn end(child: &mut Child) {
+    // Both fail only when it has ended. Its group is its own: whatever it has started goes with it.
+    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Result<String, String> {
+        within(Path::new("/bin/sh"), &["-c", script], Duration::from_millis(700), 1 << 20)
+    }
+
+    #[test]
+    fn a_program_is_heard_and_its_failure_told_in_its_own_words() {
+        assert_eq!(sh("echo one; echo two >&2").as_deref(), Ok("one\n"));
+        assert_eq!(sh("echo $HOME-$PATH").as_deref(), Ok(format!("-{PATH}\n").as_str()));
+        let said = sh("printf 'no\\033[31m rights\\nmore' >&2; exit 4").unwrap_err();
+        assert!(said.ends_with(": no\\u{1b}[31m rights"), "{said}");
+        assert!(within(Path::new("/nonexistent"), &[], PATIENCE, 1).unwrap_err().contains("No such file"));
+    }
+
+    #[test]
+    fn whoever_takes_too_long_or_never_ends_its_output_is_ended() {
+        for (script, said) in [
+            ("sleep 60", "no answer within"),
+            ("exec 1>&-; sleep 60", "no answer within"),
+            // A child that keeps the pipe open.
+            ("sleep 60 & echo x", "no answer"),
+            ("yes", "more than 1 MiB"),
+            // Nobody reads on, so it ends by itself.
+            ("yes >&2", ": y"),
+        ] {
+            let began = Instant::now();
+            let answer = sh(script).unwrap_err();
+            assert!(answer.contains(said), "{script}: {answer}");
+            assert!(began.elapsed() < Duration::from_secs(3), "{script}");
+        }
+    }
+}
