@@ -30,6 +30,8 @@ struct Status {
     messages_wanted: bool,
     messages_followed: bool,
     host: HostStatus,
+    /// Limits of plans, groups and cgroups.
+    shared: Vec<SharedStatus>,
     accounts: Vec<AccountStatus>,
     lost: BTreeMap<&'static str, u64>,
 }
@@ -70,6 +72,15 @@ struct HostStatus {
     limits: Vec<LimitUsage>,
     #[serde(flatten)]
     conversations: Conversations,
+}
+
+/// A limit that several accounts share.
+#[derive(Serialize)]
+struct SharedStatus {
+    level: &'static str,
+    name: String,
+    /// Every unit and window that is limited.
+    limits: Vec<LimitUsage>,
 }
 
 #[derive(Serialize)]

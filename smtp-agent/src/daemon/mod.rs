@@ -4,5 +4,6 @@ pub mod following;
 pub mod logging;
 pub mod reload;
 pub mod run;
+pub mod schedule;
 pub mod shared;
 pub mod watch;

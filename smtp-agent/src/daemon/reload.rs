@@ -28,16 +28,25 @@ pub enum Cause {
     Asked,
     /// /etc/passwd, /etc/group or /etc/subuid changed: the configuration in force, with today's names.
     Names,
+    /// A schedule begins or ends: the configuration in force, for this time of the week.
+    Time,
+    /// Files were changed, and the configuration says `watch = true`.
+    Files,
 }
 
 /// Reads the host's databases and compiles `config` for them.
 pub fn compile(config: &Config) -> Compiled {
-    with_scripts(policy::compile(config, &Database::read(), &subuid().unwrap_or_default(), &circumstances()))
+    with_scripts(policy::compile(
+        config,
+        &Database::read(),
+        &subuid().unwrap_or_default(),
+        &circumstances(Moment::now()),
+    ))
 }
 
 /// The time of the week.
-fn circumstances() -> Circumstances {
-    Circumstances { moment: Moment::now(), said: Vec::new() }
+fn circumstances(moment: Moment) -> Circumstances {
+    Circumstances { moment, said: Vec::new() }
 }
 
 /// Adds what is to be said of the programs that are to be counted, as they are on this host.
@@ -63,14 +72,14 @@ fn subuid() -> Result<String> {
 
 /// The same for the kernel: names that cannot be read (no descriptors left, a file being replaced) may not take the
 /// rules of everybody away.
-pub fn compile_for_kernel(config: &Config) -> Result<Compiled> {
+pub fn compile_for_kernel(config: &Config, moment: Moment) -> Result<Compiled> {
     let users = Database::read();
     if users.is_empty() {
         return Err(Failure::unavailable(
             "the users and groups of this host cannot be read; see /etc/passwd, /etc/group and /etc/nsswitch.conf",
         ));
     }
-    Ok(with_scripts(policy::compile(config, &users, &subuid()?, &circumstances())))
+    Ok(with_scripts(policy::compile(config, &users, &subuid()?, &circumstances(moment))))
 }
 
 /// Loads and installs. On an error the old policy stays in force, the metric says so and so does the answer.
@@ -98,8 +107,8 @@ fn try_reload(
         return Err(Failure::unavailable("the gate was detached: start smtp-agent again to put it back in force"));
     }
     let config = match cause {
-        Cause::Names => current.clone(),
-        Cause::Asked => {
+        Cause::Names | Cause::Time => current.clone(),
+        Cause::Asked | Cause::Files => {
             let loaded =
                 config::load(&shared.config_path).map_err(|problems| Failure::config(problems.render(false)))?;
             log_warnings(&loaded.warnings);
@@ -107,7 +116,8 @@ fn try_reload(
             loaded.config
         }
     };
-    let compiled = compile_for_kernel(&config)?;
+    let moment = Moment::now();
+    let compiled = compile_for_kernel(&config, moment)?;
     log_warnings(&compiled.warnings);
     log_absent(&compiled);
     shared.naming.forget_users();
@@ -144,7 +154,7 @@ fn try_reload(
             "fewer programs are attached from now on"
         );
     }
-    shared.status.reloaded(unresolved, config.metrics.max_users);
+    shared.status.reloaded(unresolved, config.metrics.max_users, moment);
     tracing::info!(generation = serial, rules, mode = config.mode.name(), cause = ?cause, "a new policy is in force");
     *current = config;
     Ok(serial)

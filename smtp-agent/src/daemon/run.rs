@@ -20,6 +20,7 @@ use super::{
     following::{self, Following},
     logging,
     reload::{Cause, compile_for_kernel, drop_what_is_not_needed, log_absent, log_warnings, reload},
+    schedule,
     shared::{Parts, Shared},
     watch::{self, NamesSeen},
 };
@@ -42,7 +43,7 @@ use crate::{
         storage,
     },
     metrics, neighbours,
-    policy::Compiled,
+    policy::{Compiled, limits::Moment},
 };
 
 /// How often the supervisor is told of progress at least, whatever it asks for.
@@ -73,7 +74,8 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
         .map_err(|e| Failure::from_io(&e, format!("[paths] state = {:?} cannot be made", config.paths.state)))?;
 
     let names_seen = NamesSeen::now();
-    let compiled = compile_for_kernel(&config)?;
+    let moment = Moment::now();
+    let compiled = compile_for_kernel(&config, moment)?;
     let unresolved = compiled.absent.warnings();
     let rules = compiled.rules.len();
     log_warnings(&compiled.warnings);
@@ -108,7 +110,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let as_started = config.clone();
     let shared =
         Arc::new(Shared::new(config_path.to_owned(), Parts { gate, hierarchy, naming, config, maps, following }));
-    shared.status.reloaded(unresolved, max_users);
+    shared.status.reloaded(unresolved, max_users, moment);
     shared.status.ready.store(true, Ordering::Relaxed);
 
     let mut tasks = JoinSet::new();
@@ -133,6 +135,8 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     tasks.spawn(named("cgroups", following::follow(shared.clone(), cgroups)));
     tasks.spawn(named("addresses", watch::addresses(shared.clone(), watch)));
     tasks.spawn(endless("names", watch::names(shared.clone(), names_seen)));
+    tasks.spawn(endless("schedules", schedule::schedules(shared.clone())));
+    tasks.spawn(endless("changed files", schedule::changed_files(shared.clone())));
     tasks.spawn(named("programs", watch::programs(shared.clone())));
     tasks.spawn(endless("gate", watch::gate(shared.clone())));
     tasks.spawn(endless("control", control::server::serve(shared.clone(), socket)));

@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -16,10 +16,13 @@ use crate::{
     accounts::naming::Naming,
     config::Config,
     kernel::{cgroup::Hierarchy, gate::Gate, maps::Maps, pins::Pins},
+    policy::limits::Moment,
 };
 
 /// Events a slow listener may lag behind before it loses some.
 const LISTENER_BACKLOG: usize = 4096;
+
+const MINUTES_PER_DAY: u32 = 24 * 60;
 
 pub struct Shared {
     pub config_path: PathBuf,
@@ -60,15 +63,24 @@ pub struct Status {
     pub events: AtomicU64,
     pub session_events: AtomicU64,
     pub events_lost_to_slow_listeners: AtomicU64,
+    /// Minutes since Monday, 0:00: the moment the policy in force was compiled for.
+    compiled_for: AtomicU32,
 }
 
 impl Status {
-    pub fn reloaded(&self, unresolved: usize, max_users: usize) {
+    pub fn reloaded(&self, unresolved: usize, max_users: usize, moment: Moment) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         self.reload_success.store(true, Ordering::Relaxed);
         self.reload_success_at.store(now, Ordering::Relaxed);
         self.unresolved.store(unresolved, Ordering::Relaxed);
         self.max_users.store(max_users, Ordering::Relaxed);
+        let minutes = moment.weekday as u32 * MINUTES_PER_DAY + moment.minute as u32;
+        self.compiled_for.store(minutes, Ordering::Relaxed);
+    }
+
+    pub fn compiled_for(&self) -> Moment {
+        let minutes = self.compiled_for.load(Ordering::Relaxed);
+        Moment { weekday: (minutes / MINUTES_PER_DAY) as u8, minute: (minutes % MINUTES_PER_DAY) as u16 }
     }
 }
 

@@ -38,9 +38,10 @@ const NAME_FILES: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/subuid"];
 /// How long after names could not be read they are tried again, should nothing change before.
 const RETRY: Duration = Duration::from_secs(15);
 
-type Seen = Vec<Option<(u64, u64, i64, i64, u64)>>;
+/// Device, inode, time of change and size of each file; `None` for one that is not there.
+pub(super) type Seen = Vec<Option<(u64, u64, i64, i64, u64)>>;
 
-fn look(files: &[impl AsRef<Path>]) -> Seen {
+pub(super) fn look(files: &[impl AsRef<Path>]) -> Seen {
     let identity = |m: fs::Metadata| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.size());
     files.iter().map(|path| fs::metadata(path).ok().map(identity)).collect()
 }

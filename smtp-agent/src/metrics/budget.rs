@@ -3,6 +3,7 @@
 
 use smtp_common::{
     connection::Account,
+    level::{Level, Purse},
     rule::{Action, PlanLimits, Policy, Rule, Rules, rule_flag},
     tally::Unit,
     window::{Both, Lane, Span, UNLIMITED},
@@ -46,6 +47,40 @@ pub fn of_host(policy: &Policy) -> [Budget; 3] {
         Budget::units(Unit::Message, policy.host_units(Unit::Message)),
         Budget::units(Unit::Recipient, policy.host_units(Unit::Recipient)),
     ]
+}
+
+/// What a limit is that several accounts share.
+pub fn of_purse(purse: &Purse) -> [Budget; 3] {
+    [
+        Budget::connections(purse.of(None)),
+        Budget::units(Unit::Message, purse.messages),
+        Budget::units(Unit::Recipient, purse.recipients),
+    ]
+}
+
+/// A limit that several accounts share.
+pub struct Shared {
+    /// `plan`, `group` or `cgroup`.
+    pub level: &'static str,
+    /// Name of the plan or group, the pattern of a rule, or the path of a cgroup that has a limit of its own by one.
+    pub name: String,
+    pub scope: Account,
+    pub budgets: [Budget; 3],
+}
+
+/// Every limit that accounts share, by level and name.
+pub fn shared(maps: &Maps) -> Result<Vec<Shared>> {
+    let level =
+        |purse: &Purse| Level::ALL.into_iter().find(|level| *level as u8 == purse.level).map_or("", Level::name);
+    let shared = |purse: Purse| Shared {
+        level: level(&purse),
+        name: maps.name(purse.scope).unwrap_or_else(|| format!("{:x}", purse.scope.id)),
+        scope: purse.scope,
+        budgets: of_purse(&purse),
+    };
+    let mut all: Vec<_> = maps.purses()?.into_iter().map(shared).collect();
+    all.sort_by(|a, b| (a.level, &a.name).cmp(&(b.level, &b.name)));
+    Ok(all)
 }
 
 /// What a rule with this plan holds an account to.

@@ -21,7 +21,41 @@ fn finite(limit: u32) -> f64 {
 
 pub(super) fn families(registry: &Registry, maps: &Maps, policy: &Policy, names: &Named) -> Result<()> {
     accounts(registry, maps, policy, names)?;
+    shared(registry, maps, names)?;
     host(registry, maps, policy)
+}
+
+/// Limits of plans, groups and cgroups. They come from the configuration, but a pattern can stand for thousands of cgroups:
+/// beyond as many as accounts have names, they are `other` together.
+fn shared(registry: &Registry, maps: &Maps, names: &Named) -> Result<()> {
+    let labels = &["level", "name", "unit", "window"];
+    let limit = gauges(
+        registry,
+        "smtp_shared_limit",
+        "Connections, messages or recipients that all accounts on a plan, in a group or in a cgroup may send together in a window.",
+        labels,
+    )?;
+    let usage = gauges(
+        registry,
+        "smtp_shared_usage",
+        "Connections, messages or recipients that were granted to a plan, group or cgroup in the window that ends now; for `other`, the most any one of them was.",
+        labels,
+    )?;
+    for (n, held) in budget::shared(maps)?.into_iter().enumerate() {
+        let name = if n < names.room { held.name.as_str() } else { OTHER };
+        for budget in held.budgets.into_iter().filter(|budget| budget.limits.is_set()) {
+            let used = maps.used(held.scope, budget.lane)?;
+            for (span, most) in Span::ALL.into_iter().filter_map(|span| Some((span, budget.limit(span)?))) {
+                let labels = [held.level, name, budget.unit, span.name()];
+                let series = usage.with_label_values(&labels);
+                series.set(series.get().max(used.of(span).total as f64));
+                if name != OTHER {
+                    limit.with_label_values(&labels).set(most as f64);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn accounts(registry: &Registry, maps: &Maps, policy: &Policy, names: &Named) -> Result<()> {

@@ -16,6 +16,8 @@ pub(super) struct Named {
     pub(super) labels: HashMap<Account, String>,
     /// In the order they were seen.
     pub(super) seen: Vec<Account>,
+    /// How many may have one.
+    pub(super) room: usize,
 }
 
 impl Named {
@@ -38,7 +40,7 @@ impl Named {
                 labels.insert(account, label);
             }
         }
-        Self { labels, seen }
+        Self { labels, seen, room }
     }
 
     pub(super) fn label(&self, account: Account) -> &str {

@@ -10,7 +10,7 @@ use smtp_common::{
 };
 
 use super::{
-    AccountStatus, BrakeStatus, HostStatus, LimitUsage, Status, Usage,
+    AccountStatus, BrakeStatus, HostStatus, LimitUsage, SharedStatus, Status, Usage,
     counts::{Conversations, Counts},
 };
 use crate::{
@@ -72,9 +72,19 @@ pub(super) fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Statu
         messages_wanted: policy.sessions != 0,
         messages_followed: policy.sessions != 0 && gate::are_attached(pins, &program::FOLLOWERS),
         host,
+        shared: shared(maps)?,
         accounts,
         lost: Loss::ALL.into_iter().map(|l| Ok((l.name(), maps.loss(l)?))).collect::<Result<_>>()?,
     })
+}
+
+fn shared(maps: &Maps) -> Result<Vec<SharedStatus>> {
+    let status = |held: budget::Shared| {
+        let mut limits = usages(maps, held.scope, &held.budgets)?;
+        limits.retain(|held_to| held_to.usage.limit.is_some());
+        Ok(SharedStatus { level: held.level, name: held.name, limits })
+    };
+    budget::shared(maps)?.into_iter().map(status).collect()
 }
 
 /// What is used of each budget, hour and day.

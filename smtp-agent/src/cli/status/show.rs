@@ -9,14 +9,17 @@ use smtp_common::{
 
 use super::{
     super::output::{Align, Table},
-    AccountStatus, LimitUsage, Status, Usage,
+    AccountStatus, LimitUsage, SharedStatus, Status, Usage,
     counts::{Conversations, Counts},
 };
-use crate::metrics::budget::CONNECTION;
+use crate::{accounts::label::printable, metrics::budget::CONNECTION};
 
 pub(super) fn show(status: &Status) -> String {
     let mut out = head(status);
     out.push(String::new());
+    if let Some(table) = shared(&status.shared) {
+        out.extend([table, String::new()]);
+    }
     if status.accounts.is_empty() {
         out.push("no SMTP connection has been seen yet".into());
         return out.join("\n");
@@ -71,6 +74,37 @@ fn head(status: &Status) -> Vec<String> {
     }
     out
 }
+
+/// What plans, groups and cgroups have used of the limits they share, where they have used any.
+fn shared(all: &[SharedStatus]) -> Option<String> {
+    let is_used = |held: &&SharedStatus| held.limits.iter().any(|limit| limit.usage.used > 0);
+    let used: Vec<&SharedStatus> = all.iter().filter(is_used).collect();
+    let columns: Vec<_> = SHARED_COLUMNS
+        .into_iter()
+        .filter(|(_, unit, span)| used.iter().any(|held| usage(&held.limits, unit, *span).is_some()))
+        .collect();
+    let heads = columns.iter().map(|(head, ..)| (*head, Align::Right));
+    let heads: Vec<_> = [("SHARED BY", Align::Left), ("", Align::Left)].into_iter().chain(heads).collect();
+    let mut table = Table::new(&heads);
+    for held in &used {
+        let cells = columns.iter().map(|(_, unit, span)| match usage(&held.limits, unit, *span) {
+            Some(Usage { used, limit: Some(limit) }) => format!("{used}/{limit}"),
+            _ => NOTHING.into(),
+        });
+        let name = printable(held.name.as_bytes());
+        table.row([held.level.to_owned(), name].into_iter().chain(cells).collect());
+    }
+    (!used.is_empty()).then(|| table.render())
+}
+
+const SHARED_COLUMNS: [(&str, &str, Span); 6] = [
+    ("CONN/HOUR", CONNECTION, Span::Hour),
+    ("CONN/DAY", CONNECTION, Span::Day),
+    ("MSGS/HOUR", Unit::Message.name(), Span::Hour),
+    ("MSGS/DAY", Unit::Message.name(), Span::Day),
+    ("RCPT/HOUR", Unit::Recipient.name(), Span::Hour),
+    ("RCPT/DAY", Unit::Recipient.name(), Span::Day),
+];
 
 fn of_budget(usage: Usage, span: Span) -> String {
     let limit = usage.limit.map_or("no limit".into(), |n| format!("of {n}"));

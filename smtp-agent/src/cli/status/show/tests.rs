@@ -31,6 +31,7 @@ fn status(accounts: Vec<AccountStatus>) -> Status {
         .flat_map(|unit| Span::ALL.map(|span| held(unit, span, 0, None)))
         .collect();
     Status {
+        shared: Vec::new(),
         pins: "/pins".into(),
         agent_running: true,
         attached: program::ALL.map(|hook| (hook, true)).into(),
@@ -144,4 +145,17 @@ fn the_head_says_what_is_limited_and_whether_messages_are_followed() {
     assert!(!text.contains("500"), "a budget that holds nobody: {text}");
     status.attached.insert(program::CONNECT6, false);
     assert!(!status.stands());
+}
+
+#[test]
+fn shared_limits_are_shown_where_something_is_used_of_them() {
+    let limit = |unit, window, used| LimitUsage { unit, window, usage: Usage { used, limit: Some(9) } };
+    let held = |name: &str, used| SharedStatus {
+        level: "group",
+        name: name.to_owned(),
+        limits: vec![limit("connection", "day", used), limit("message", "hour", 0)],
+    };
+    assert_eq!(shared(&[held("idle", 0)]), None);
+    let table = shared(&[held("idle", 0), held("web", 4)]).expect("a table");
+    assert_eq!(table, "  SHARED BY     CONN/DAY MSGS/HOUR\n  group     web      4/9       0/9");
 }
