@@ -284,7 +284,7 @@ pub mod capacity {
     pub const COUNTERS: usize = 524_288;
     pub const ACCOUNTS: usize = 131_072;
     pub const NAMESPACES: usize = 32_768;
-    pub const NAMES: usize = 32_768;
+    pub const NAMES: usize = 262_144;
     pub const PLANS: usize = 65_536;
     pub const BY_HAND: usize = 65_536;
     pub const PURSES: usize = 262_144;

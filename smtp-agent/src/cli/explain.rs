@@ -170,11 +170,16 @@ impl Source {
         }
     }
 
-    /// The innermost cgroup around a path that a rule matches.
+    /// The innermost cgroup around a path that a rule matches: in the v2 hierarchy, else in systemd's own.
     fn cgroup(&mut self, tree: &Tree, path: &str) -> Cgroup {
         let around: Vec<&str> = ancestry(path).collect();
+        if let Self::Gate(maps, _) = self {
+            let found = around.iter().rev().flat_map(|path| tree.find(path));
+            let matched: Vec<Cgroup> = found.filter(|cgroup| maps.chain_of(*cgroup).is_some()).collect();
+            return matched.iter().find(|cgroup| !cgroup.v1).or(matched.first()).copied().unwrap_or(Cgroup::NONE);
+        }
         let found = around.into_iter().rev().find_map(|path| match self {
-            Self::Gate(maps, _) => tree.find(path).filter(|cgroup| maps.chain_of(*cgroup).is_some()),
+            Self::Gate(..) => None,
             Self::Config(compiled) => {
                 let Compiled { cgroups, ledger, .. } = &mut **compiled;
                 cgroups.chain(path, ledger).map(|(chain, _)| Cgroup::v2(chain as u64))

@@ -11,7 +11,10 @@ use std::{
 
 use smtp_common::{connection::Cgroup, names::CgroupEvent};
 
-use super::shared::Shared;
+use super::{
+    reload::{Cause, reload},
+    shared::Shared,
+};
 use crate::{
     exit::{Failure, Result},
     kernel::{
@@ -28,6 +31,9 @@ const ROUND: Duration = Duration::from_secs(60);
 /// Paths that are kept for cgroups that may come again. Beyond, those that are not there are forgotten.
 const MOST_PATHS: usize = 65_536;
 
+/// Limits of cgroups that have gone are kept until a policy is installed anew, which happens by itself beyond so many.
+const MOST_STALE: usize = 32_768;
+
 /// What is in force for cgroups, and what of it is in the maps.
 #[derive(Debug)]
 pub struct Following {
@@ -36,6 +42,8 @@ pub struct Following {
     ledger: Ledger,
     cgroups: HashSet<Cgroup>,
     paths: HashMap<String, u32>,
+    /// Purses there were when the policy was installed.
+    at_first: usize,
     /// A cgroup was in more rules than a chain has room for, and that was said.
     crowded: bool,
 }
@@ -48,6 +56,7 @@ pub fn install(maps: &mut Maps, tree: Tree, mut compiled: Compiled) -> Result<(u
         ledger: std::mem::take(&mut compiled.ledger),
         cgroups: HashSet::new(),
         paths: HashMap::new(),
+        at_first: 0,
         crowded: false,
     };
     let mut places = Places { hierarchy: following.tree.hierarchy(), ..Places::default() };
@@ -61,6 +70,7 @@ pub fn install(maps: &mut Maps, tree: Tree, mut compiled: Compiled) -> Result<(u
     let serial = maps.install(&compiled, &places)?;
     // Those that were made while the policy was written.
     following.round(maps)?;
+    following.at_first = following.ledger.purses().len();
     Ok((serial, following))
 }
 
@@ -105,6 +115,20 @@ impl Following {
         self.add(maps, |this, places| this.look(places))
     }
 
+    /// Places what was made, or looks at everything where nothing is told.
+    fn go_on(&mut self, made: &[CgroupEvent], maps: &mut Maps) -> Result<()> {
+        if made.is_empty() {
+            return self.round(maps);
+        }
+        self.add(maps, |this, places| {
+            for event in made {
+                if let Some((cgroup, path)) = this.tree.of_event(event) {
+                    this.place(Some(cgroup), path, places);
+                }
+            }
+        })
+    }
+
     fn add(&mut self, maps: &mut Maps, find: impl FnOnce(&mut Self, &mut Places)) -> Result<()> {
         let (purses, chains) = (self.ledger.purses().len(), self.ledger.chains().len());
         let mut places = Places::default();
@@ -125,21 +149,17 @@ pub async fn follow(shared: Arc<Shared>, mut events: Events<CgroupEvent>) -> Res
             }
             _ = round.tick() => {}
         }
-        let mut following = shared.following.lock().await;
-        let mut maps = shared.maps_mut();
-        let outcome = if made.is_empty() {
-            following.round(&mut maps)
-        } else {
-            following.add(&mut maps, |this, places| {
-                for event in &made {
-                    if let Some((cgroup, path)) = this.tree.of_event(event) {
-                        this.place(Some(cgroup), path, places);
-                    }
-                }
-            })
+        let is_bloated = {
+            let mut following = shared.following.lock().await;
+            let mut maps = shared.maps_mut();
+            if let Err(e) = following.go_on(&made, &mut maps) {
+                tracing::error!("a cgroup cannot be held to its rule: {e}");
+            }
+            following.ledger.purses().len() > following.at_first + MOST_STALE
         };
-        if let Err(e) = outcome {
-            tracing::error!("a cgroup cannot be held to its rule: {e}");
+        if is_bloated {
+            // What went wrong is logged and counted there.
+            let _ = reload(&shared, Cause::Cgroups).await;
         }
     }
 }

@@ -30,6 +30,8 @@ pub enum Cause {
     Names,
     /// A schedule begins or ends: the configuration in force, for this time of the week.
     Time,
+    /// Many cgroups with limits of their own have come and gone: the configuration in force, without the latter.
+    Cgroups,
     /// Files were changed, and the configuration says `watch = true`.
     Files,
 }
@@ -107,7 +109,7 @@ fn try_reload(
         return Err(Failure::unavailable("the gate was detached: start smtp-agent again to put it back in force"));
     }
     let config = match cause {
-        Cause::Names | Cause::Time => current.clone(),
+        Cause::Names | Cause::Time | Cause::Cgroups => current.clone(),
         Cause::Asked | Cause::Files => {
             let loaded =
                 config::load(&shared.config_path).map_err(|problems| Failure::config(problems.render(false)))?;

@@ -63,11 +63,12 @@ impl Tree {
         Some((Cgroup { id: event.id, v1 }, path.to_str()?.to_owned()))
     }
 
-    /// The cgroup of a path, if there is one: of v2, else of v1.
-    pub fn find(&self, path: &str) -> Option<Cgroup> {
+    /// The cgroups of a path: that of v2, then that of v1, as far as they are there.
+    pub fn find(&self, path: &str) -> Vec<Cgroup> {
         let id = |mount: &Path| super::cgroup::id(&mount.join(path.trim_start_matches('/'))).ok();
-        let of_v1 = || Some(Cgroup { id: id(&self.v1.as_ref()?.mount)?, v1: true });
-        id(&self.v2).map(Cgroup::v2).or_else(of_v1)
+        let of_v2 = id(&self.v2).map(Cgroup::v2);
+        let of_v1 = self.v1.as_ref().and_then(|v1| Some(Cgroup { id: id(&v1.mount)?, v1: true }));
+        of_v2.into_iter().chain(of_v1).collect()
     }
 }
 

@@ -1,13 +1,16 @@
 //! A new policy in the maps: written beside the one in force, and put in its place in one step.
 
-use std::{collections::HashMap as Table, os::fd::AsFd};
+use std::{
+    collections::{HashMap as Table, HashSet},
+    os::fd::AsFd,
+};
 
 use aya::{
     Pod,
     maps::{HashMap, IterableMap, LpmTrie, MapData, MapError, lpm_trie::Key},
 };
 use smtp_common::{
-    connection::{Account, Cgroup},
+    connection::{Account, Cgroup, kind},
     level::{ByHand, CgroupKey, Chain, Numbered, PathKey, Purse, path_hash},
     names::{Name, PortSet, map},
     rule::{PlanKey, Policy, RuleKey, SubuidKey},
@@ -88,12 +91,12 @@ impl Maps {
         for &port in compiled.ports.iter().chain(&[0]) {
             self.make_overflow_counters(port)?;
         }
+        self.set_by_hand(&compiled.by_hand)?;
+        self.name_purses(compiled.ledger.names(), true);
         self.active.set(0, new, 0).map_err(|e| failed(map::ACTIVE, &e))?;
         // A connect that still reads the old generation must have ended before its rules go.
         sys::wait_for_running_programs();
         self.forget(old)?;
-        self.set_by_hand(&compiled.by_hand)?;
-        self.name_purses(compiled.ledger.names())?;
         Ok(serial)
     }
 
@@ -153,13 +156,21 @@ impl Maps {
         let generation = self.active()?;
         self.enter(generation, ledger.purses(), purses, ledger.chains(), chains)?;
         self.place(generation, places)?;
-        self.name_purses(&ledger.names()[purses..])
+        self.name_purses(&ledger.names()[purses..], false);
+        Ok(())
     }
 
-    /// What shared limits are called, for whoever reads the pins.
-    fn name_purses(&mut self, names: &[(Account, String)]) -> Result<()> {
+    /// Says what shared limits are called, for whoever reads the pins; with `all` those are forgotten that are not among
+    /// them. A limit holds without a name, so that this fails is no reason not to go on.
+    fn name_purses(&mut self, names: &[(Account, String)], all: bool) {
+        let known: HashSet<Account> = names.iter().map(|(scope, _)| *scope).collect();
+        let is_stale =
+            |scope: &Account| matches!(scope.kind, kind::PLAN | kind::GROUP | kind::RULE) && !known.contains(scope);
+        let forgotten = if all { clear(&self.names, map::NAMES, is_stale) } else { Ok(()) };
         let names = names.iter().map(|(scope, name)| (*scope, Name { identity: 0, name: name_bytes(name) }));
-        put(&self.names, map::NAMES, names)
+        if let Err(e) = forgotten.and_then(|()| put(&self.names, map::NAMES, names)) {
+            tracing::warn!("some shared limits are shown without their name: {e}");
+        }
     }
 
     /// Makes what was said by hand the given. What is in both stays throughout.
