@@ -2,7 +2,7 @@
 
 use crate::scene::{SOON, break_config};
 use serde_json::Value;
-use smtp_tests::{Agent, Must, eventually, process::Running};
+use smtp_tests::{Agent, Must, World, eventually, process::Running, uid};
 use std::{fs, os::unix::fs::MetadataExt};
 
 /// Starts, reloads badly and ends an agent, for something of every level to be logged.
@@ -100,4 +100,13 @@ fn the_probe_speaks_only_when_asked() {
             assert!(!heard(), "{}", world.agent.stderr_so_far());
         }
     }
+}
+
+#[test]
+fn where_nothing_is_wrong_nothing_is_logged_as_an_error() {
+    let mut world = World::with("");
+    assert_eq!(world.dial().uid(uid::SENDER).run().ok(), 1);
+    assert_eq!(world.agent.stop(), 0);
+    let log = world.agent.stderr_so_far();
+    assert!(log.contains("the gate is in force") && !log.contains("ERROR"), "{log}");
 }

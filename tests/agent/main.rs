@@ -20,3 +20,4 @@ mod pins;
 mod refusals;
 mod reload;
 mod scene;
+mod unasked;

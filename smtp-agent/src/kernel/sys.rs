@@ -82,6 +82,8 @@ pub fn try_socket_storage(map: BorrowedFd<'_>, socket: BorrowedFd<'_>, len: usiz
     attr.__bindgen_anon_2.key = &raw const key as u64;
     attr.__bindgen_anon_2.__bindgen_anon_1.value = value.as_ptr() as u64;
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr)?;
+    // What a command has no use for must be zero (`CHECK_ATTR`, kernel/bpf/syscall.c).
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = 0;
     bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
 }
 
