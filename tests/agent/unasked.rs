@@ -21,7 +21,7 @@ fn a_schedule_begins_with_its_minute_and_says_so() {
     let (from, to) = (in_minutes(ahead, "%H:%M"), in_minutes(ahead + 600, "%H:%M"));
     let world = World::with(&format!(
         "[[plan.standard.schedule]]\nhours = '{from}-{to}'\nper_hour = 0\n\
-         [[plan.standard.schedule]]\ndays = ['mon-sun']\nper_hour = 1000\n"
+         [[plan.standard.schedule]]\ndays = ['mon-sun']\nper_hour = 1000000\n"
     ));
     assert_eq!(world.dial().uid(uid::SENDER).run().ok(), 1, "it has not begun");
     let refused = || world.dial().uid(uid::SENDER).run().eperm() == 1;
