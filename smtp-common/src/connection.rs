@@ -242,32 +242,24 @@ pub struct Attempt {
     /// lives in the host's PID namespace (`ip netns exec`, `unshare -n`): a denied user is denied there
     /// too. `None` in a real container, whose numeric uids mean nothing to the host.
     pub host_uid: Option<u32>,
-    /// The innermost cgroup around the process that a rule matches; [`Cgroup::NONE`] for none.
-    pub cgroup: Cgroup,
+    /// [`crate::level::path_hash`] of the innermost cgroup around the process that a rule matches; 0 for none. By its path,
+    /// since a session may outlive its cgroup.
+    pub cgroup: u64,
     /// What the exceptions say of it: a [`crate::rule::Action`], 0 where none does.
     pub exception: u8,
 }
 
-/// A cgroup that a rule matches.
+/// A cgroup's directory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Cgroup {
-    /// Number of its directory; 0 for none.
     pub id: u64,
     /// It is one of the v1 hierarchy `name=systemd`.
     pub v1: bool,
 }
 
 impl Cgroup {
-    pub const NONE: Self = Self { id: 0, v1: false };
-
-    #[inline(always)]
     pub const fn v2(id: u64) -> Self {
         Self { id, v1: false }
-    }
-
-    #[inline(always)]
-    pub const fn is_some(self) -> bool {
-        self.id != 0
     }
 }
 

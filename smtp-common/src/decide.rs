@@ -10,9 +10,9 @@ mod scopes;
 pub use scopes::{Ask, charge_chain, put_off, uncharge_chain};
 
 use crate::{
-    connection::{Account, Attempt, Route},
+    connection::{Account, Attempt},
     counter::{Reason, Verdict},
-    level::Level,
+    level::{Level, chain_flag},
     rule::{Action, OnSoft, Origin, PlanLimits, Policy, Ruling, rule_flag},
     tally::Unit,
     window::{Both, Lane, Receipt, WindowKey, spans},
@@ -132,25 +132,28 @@ pub fn decide<P: Purses>(policy: &Policy, rule: &Ruling<'_>, attempt: &Attempt, 
     Decision { verdict: soft, why: Reason::limit(full.level(), None, which & spans::HOUR == 0) }
 }
 
-/// Whether messages and recipients of an attempt's account are held to anything: its plan, what it shares, or the host's
-/// budget.
+/// Whether messages and recipients of an attempt's account are held to anything: its plan, what it shares (the flags of its
+/// chains together), or the host's budget.
 #[inline(always)]
 pub fn units_are_limited(
     policy: &Policy,
     rule: &Ruling<'_>,
     limits: &PlanLimits,
     attempt: &Attempt,
-    shares: bool,
+    shared: u32,
 ) -> bool {
-    let leaves = attempt.route as u8 == Route::Remote as u8;
-    let exempt = rule.action == Action::Exempt as u8;
-    let by_plan =
-        !exempt && (leaves || rule.has(rule_flag::LOCAL)) && (limits.messages.is_set() || limits.recipients.is_set());
+    let scopes = Scopes { policy, rule, limits, attempt, unit: None };
+    let (leaves, exempt) = (scopes.leaves(), scopes.is_exempt());
+    let by_plan = scopes.is_held() && (limits.messages.is_set() || limits.recipients.is_set());
     let by_host = leaves
         && !rule.has(rule_flag::NOT_THE_HOSTS)
         && (!exempt || policy.strict != 0)
         && (policy.host_messages.is_set() || policy.host_recipients.is_set());
-    by_plan || by_host || (shares && !exempt)
+    let by_others = scopes.shares()
+        && shared & chain_flag::UNITS != 0
+        && (leaves || shared & chain_flag::LOCAL_UNITS != 0)
+        && (!exempt || shared & chain_flag::STRICT_UNITS != 0);
+    by_plan || by_host || by_others
 }
 
 /// Decides `n` messages or recipients of an open session, and charges all of them or none. There is no soft band here:

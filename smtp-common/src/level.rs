@@ -119,6 +119,9 @@ pub mod chain_flag {
     pub const CONNECTIONS: u32 = 1;
     /// One of its purses limits messages or recipients.
     pub const UNITS: u32 = 1 << 1;
+    /// One of those does so for submissions to the local MTA, and for exempt accounts.
+    pub const LOCAL_UNITS: u32 = 1 << 6;
+    pub const STRICT_UNITS: u32 = 1 << 7;
     /// A rule for the cgroup says "deny".
     pub const CLOSED: u32 = 1 << 2;
     /// [`Chain::base`] holds for accounts without a rule of their own.
@@ -134,7 +137,8 @@ pub mod chain_flag {
 pub struct Chain {
     /// Numbers of purses; 0 for none.
     pub purses: [u32; LINKS],
-    /// Of a cgroup: the patterns of exceptions that it matches, as [`ExceptionKey::cgroup`] has them; 0 for none.
+    /// Of a cgroup: the patterns of exceptions that it matches, the outermost first, as [`ExceptionKey::cgroup`] has
+    /// them; 0 for none.
     pub marks: [u32; LINKS],
     /// Bits of [`chain_flag`].
     pub flags: u32,
@@ -170,7 +174,7 @@ pub const fn holds(until: u64, now: u64) -> bool {
     until == 0 || now < until
 }
 
-/// Key of a cgroup's chain in one generation.
+/// Key of a cgroup that a rule matches in one generation; the value is [`path_hash`] of its path.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CgroupKey {
@@ -183,7 +187,7 @@ pub struct CgroupKey {
 const _: () = assert!(size_of::<CgroupKey>() == 16);
 pod!(CgroupKey);
 
-/// Key of the chain that a cgroup of this path has or will have.
+/// Key of the chain that a cgroup of this path has, will have or had.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PathKey {
@@ -309,9 +313,10 @@ pub trait Exceptions {
     fn exception(&self, key: &ExceptionKey) -> Option<u8>;
 }
 
-/// The most specific exception that a connection falls under, as an [`crate::rule::Action`]; 0 for none.
+/// The most specific exception that a connection falls under, as an [`crate::rule::Action`]; 0 for none. Of nested cgroups
+/// the inner one speaks.
 ///
-/// `shapes` are the shapes there are, `marks` the patterns its cgroup matches.
+/// `shapes` are the shapes there are, `marks` the patterns its cgroup matches, the outermost first.
 #[inline(always)]
 pub fn exception<E: Exceptions>(
     exceptions: &E,
@@ -330,8 +335,9 @@ pub fn exception<E: Exceptions>(
         }
         let account = if left & shape::ACCOUNT != 0 { Some(account) } else { None };
         let port = if left & shape::PORT != 0 { port } else { 0 };
-        let mut link = 0;
-        while link < LINKS {
+        let mut link = LINKS;
+        while link > 0 {
+            link -= 1;
             let mark = if left & shape::CGROUP != 0 { marks[link] } else { 0 };
             if mark != 0 || left & shape::CGROUP == 0 {
                 let key = ExceptionKey::new(generation, mark, account, port, address);
@@ -342,7 +348,6 @@ pub fn exception<E: Exceptions>(
             if left & shape::CGROUP == 0 {
                 break;
             }
-            link += 1;
         }
     }
     0
@@ -386,6 +391,7 @@ mod tests {
             entry(0, Some(ANN), 0, "0.0.0.0", 0, 3),
             entry(0, Some(ANN), 587, "0.0.0.0", 0, 4),
             entry(7, None, 0, "0.0.0.0", 0, 5),
+            entry(8, None, 0, "0.0.0.0", 0, 6),
         ]);
         let shapes = 1 | 1 << shape::ACCOUNT | 1 << (shape::ACCOUNT | shape::PORT) | 1 << shape::CGROUP;
         let ask = |marks, account, port, to| exception(&list, 1, shapes, &marks, account, port, address(to));
@@ -395,6 +401,7 @@ mod tests {
         assert_eq!(ask([0; 4], ANN, 25, "192.0.2.9"), 3);
         assert_eq!(ask([0; 4], ANN, 587, "192.0.2.9"), 4);
         assert_eq!(ask([9, 7, 0, 0], BOB, 25, "192.0.2.9"), 5);
+        assert_eq!(ask([7, 8, 0, 0], BOB, 25, "192.0.2.9"), 6, "the inner one");
         assert_eq!(exception(&list, 0, shapes, &[0; 4], ANN, 25, address("192.0.2.9")), 0, "another generation");
         assert_eq!(exception(&list, 1, 1, &[0; 4], ANN, 25, address("192.0.2.7")), 1, "shapes that are not there");
     }

@@ -55,9 +55,9 @@ pub mod map {
     pub const PURSES: &str = "PURSES";
     /// Which of them are spent from together.
     pub const CHAINS: &str = "CHAINS";
-    /// The chain of each cgroup that a rule matches.
+    /// The path of each cgroup that a rule matches.
     pub const CGROUPS: &str = "CGROUPS";
-    /// The chain that a cgroup will have once it is made, by its path.
+    /// The chain of each such path, whether a cgroup is there or not.
     pub const PATHS: &str = "PATHS";
     pub const EXCEPTIONS: &str = "EXCEPTIONS";
     /// Where a connection that was redirected was going, beside its socket.
@@ -213,6 +213,20 @@ pub struct Binary {
 
 const _: () = assert!(size_of::<Binary>() == 16);
 crate::pod!(Binary);
+
+/// When an account's failure brake was tripped, and by which plan.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tripped {
+    /// Nanoseconds of the boot clock.
+    pub at: u64,
+    /// As [`crate::rule::Rule::plan`]: only who is on it lets the brake go, since another plan may be milder.
+    pub plan: u32,
+    pub _pad: u32,
+}
+
+const _: () = assert!(size_of::<Tripped>() == 16);
+crate::pod!(Tripped);
 
 /// A cgroup that was made.
 #[repr(C)]

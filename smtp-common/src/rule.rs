@@ -3,7 +3,7 @@
 use core::ops::Deref;
 
 use crate::{
-    connection::{Account, Attempt, Cgroup, kind},
+    connection::{Account, Attempt, kind},
     level::{ByHand, Chain, chain_flag, holds},
     pod,
     tally::Unit,
@@ -369,8 +369,8 @@ pub trait Rules {
     /// What was said of it by hand, lapsed or not.
     fn by_hand(&self, account: Account) -> Option<Self::Ref<ByHand>>;
 
-    /// What a cgroup spends from, with others.
-    fn chain_of(&self, cgroup: Cgroup) -> Option<Self::Ref<Chain>>;
+    /// What a cgroup spends from, with others: by [`Attempt::cgroup`].
+    fn chain_of(&self, cgroup: u64) -> Option<Self::Ref<Chain>>;
 }
 
 /// A rule as it holds for one attempt: what it does may be other than what it says.
@@ -382,6 +382,17 @@ pub struct Ruling<'a> {
     pub action: u8,
     /// An [`Origin`].
     pub origin: u8,
+    /// Bits of [`rule_flag`].
+    pub flags: u8,
+    /// As [`Rule::chain`].
+    pub chain: u16,
+}
+
+impl Ruling<'_> {
+    #[inline(always)]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
 }
 
 impl Deref for Ruling<'_> {
@@ -396,7 +407,7 @@ impl Deref for Ruling<'_> {
 impl<'a> From<&'a Rule> for Ruling<'a> {
     #[inline(always)]
     fn from(rule: &'a Rule) -> Self {
-        Self { rule, action: rule.action, origin: rule.origin }
+        Self { rule, action: rule.action, origin: rule.origin, flags: rule.flags, chain: rule.chain }
     }
 }
 
@@ -420,6 +431,8 @@ pub struct Choice(pub u32);
 impl Choice {
     const ACTION: u32 = 8;
     const ORIGIN: u32 = 16;
+    /// The account has a rule that gives it no plan: what it shares, and whether it is the host's, is taken from there.
+    const SHARES_ITS_OWN: u32 = 1 << 24;
 
     #[inline(always)]
     const fn of(place: Place) -> Self {
@@ -429,7 +442,7 @@ impl Choice {
     /// With this action instead, from this line.
     #[inline(always)]
     const fn with(self, action: u8, origin: Origin) -> Self {
-        Self(self.0 & 0xff | (action as u32) << Self::ACTION | (origin as u32) << Self::ORIGIN)
+        Self(self.0 | (action as u32) << Self::ACTION | (origin as u32) << Self::ORIGIN)
     }
 
     /// The rule that was chosen. One that has gone meanwhile is the default's.
@@ -457,12 +470,20 @@ impl Choice {
 
     /// That rule as it holds.
     #[inline(always)]
-    pub fn ruling(self, rule: &Rule) -> Ruling<'_> {
-        let action = (self.0 >> Self::ACTION) as u8;
-        if action == 0 {
-            return rule.into();
+    pub fn ruling<'a, R: Rules>(self, rule: &'a Rule, rules: &R, attempt: &Attempt) -> Ruling<'a> {
+        let mut ruling: Ruling<'a> = rule.into();
+        if self.0 & Self::SHARES_ITS_OWN != 0
+            && let Some(own) = rules.rule(attempt.account)
+        {
+            ruling.chain = own.chain;
+            ruling.flags |= own.flags & rule_flag::NOT_THE_HOSTS;
         }
-        Ruling { rule, action, origin: (self.0 >> Self::ORIGIN) as u8 }
+        let action = (self.0 >> Self::ACTION) as u8;
+        if action != 0 {
+            ruling.action = action;
+            ruling.origin = (self.0 >> Self::ORIGIN) as u8;
+        }
+        ruling
     }
 }
 
@@ -487,7 +508,7 @@ pub fn choose<R: Rules>(rules: &R, attempt: &Attempt, now: u64) -> Choice {
     {
         return denied;
     }
-    let chain = if attempt.cgroup.is_some() { rules.chain_of(attempt.cgroup) } else { None };
+    let chain = if attempt.cgroup != 0 { rules.chain_of(attempt.cgroup) } else { None };
     let flags = match &chain {
         Some(chain) if chain.has(chain_flag::ALLOWED | chain_flag::BLOCKED) && holds(chain.until, now) => {
             return by_hand(chain.has(chain_flag::BLOCKED));
@@ -496,11 +517,19 @@ pub fn choose<R: Rules>(rules: &R, attempt: &Attempt, now: u64) -> Choice {
         None => 0,
     };
     let kind = attempt.account.kind;
+    let mut more = 0;
     if kind == kind::USER
         && let Some(own) = rules.rule(attempt.account)
     {
         let settled = own.action == Action::Exempt as u8 || own.action == Action::Deny as u8;
-        return if settled { Choice::of(Place::Own) } else { restricted(Choice::of(Place::Own), attempt, flags) };
+        if settled {
+            return Choice::of(Place::Own);
+        }
+        // One that only says what it shares leaves the plan to the cgroup.
+        if own.origin != Origin::Default as u8 || flags & chain_flag::BASE == 0 {
+            return restricted(Choice::of(Place::Own), attempt, flags);
+        }
+        more = Choice::SHARES_ITS_OWN;
     }
     let place = if kind == kind::KERNEL {
         Place::KernelThreads
@@ -511,7 +540,7 @@ pub fn choose<R: Rules>(rules: &R, attempt: &Attempt, now: u64) -> Choice {
     } else {
         Place::Containers
     };
-    restricted(Choice::of(place), attempt, flags)
+    restricted(Choice(Choice::of(place).0 | more), attempt, flags)
 }
 
 #[inline(always)]
@@ -536,8 +565,8 @@ const fn restricted(choice: Choice, attempt: &Attempt, flags: u32) -> Choice {
 pub fn select<R: Rules>(policy: R::Ref<Policy>, rules: &R, attempt: &Attempt, now: u64) -> Rule {
     let choice = choose(rules, attempt, now);
     let rule = choice.rule(policy, rules, attempt);
-    let Ruling { action, origin, .. } = choice.ruling(&rule);
-    Rule { action, origin, ..*rule }
+    let Ruling { action, origin, flags, chain, .. } = choice.ruling(&rule, rules, attempt);
+    Rule { action, origin, flags, chain, ..*rule }
 }
 
 /// The rule against the host's own user behind a connection from another network namespace.
@@ -610,7 +639,7 @@ mod tests {
             self.1.iter().find(|(a, _)| *a == account).map(|(_, said)| Box::new(*said))
         }
 
-        fn chain_of(&self, _: Cgroup) -> Option<Box<Chain>> {
+        fn chain_of(&self, _: u64) -> Option<Box<Chain>> {
             self.2.map(Box::new)
         }
     }
@@ -626,7 +655,7 @@ mod tests {
             kernel_threads: Rule::of(Action::Limited, Origin::KernelThreads),
             ..Policy::open()
         };
-        let cgroup = if table.2.is_some() { Cgroup::v2(7) } else { Cgroup::NONE };
+        let cgroup = if table.2.is_some() { 7 } else { 0 };
         let attempt = Attempt { account, route: Route::Remote, host_uid, cgroup, exception };
         select(Box::new(policy), table, &attempt, 100)
     }

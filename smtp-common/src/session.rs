@@ -2,7 +2,7 @@
 
 use crate::{
     automaton::{STRETCH, Stretch},
-    connection::{Account, Address, Attempt, Cgroup, Port, Route},
+    connection::{Account, Address, Attempt, Port, Route},
     dialogue::Dialogue,
     pod,
 };
@@ -16,10 +16,9 @@ pub struct Session {
     pub account: Account,
     pub netns: u64,
     pub cgroup: u64,
-    /// The innermost cgroup around the process that a rule matched, as [`Attempt::cgroup`]; 0 for none.
+    /// As [`Attempt::cgroup`].
     pub matched: u64,
-    /// It is one of the v1 hierarchy.
-    pub matched_v1: u32,
+    pub _pad: u32,
     /// As [`Attempt::exception`]: what held at the connect() holds to the session's end.
     pub exception: u32,
     pub destination: Address,
@@ -101,8 +100,13 @@ impl Session {
     #[inline(always)]
     pub fn attempt(&self) -> Attempt {
         let host_uid = if self.host_uid == NO_UID { None } else { Some(self.host_uid) };
-        let cgroup = Cgroup { id: self.matched, v1: self.matched_v1 != 0 };
-        Attempt { account: self.account, route: self.route(), host_uid, cgroup, exception: self.exception as u8 }
+        Attempt {
+            account: self.account,
+            route: self.route(),
+            host_uid,
+            cgroup: self.matched,
+            exception: self.exception as u8,
+        }
     }
 }
 

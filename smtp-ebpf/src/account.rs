@@ -2,17 +2,18 @@
 
 use aya_ebpf::helpers::{bpf_spin_lock, bpf_spin_unlock};
 use smtp_common::{
-    connection::{Account, Cgroup},
+    connection::Account,
     counter::Loss,
     decide::{Ask, Purses, Shared, charge_chain, put_off, uncharge_chain},
-    level::{ByHand, CgroupKey, Chain, LINKS, Numbered, Purse, chain_flag},
-    rule::{PlanKey, PlanLimits, Rule, RuleKey, Rules},
+    level::{ByHand, Chain, LINKS, Numbered, PathKey, Purse},
+    names::Tripped,
+    rule::{PlanKey, PlanLimits, Rule, RuleKey, Rules, Ruling},
     window::{Both, Lane, Receipt, WindowKey, spans},
 };
 
 use crate::{
     emit::lost,
-    maps::{BPF_NOEXIST, BRAKES, BY_HAND, CGROUPS, CHAINS, PLANS, PURSES, RULES, WINDOWS, ZERO},
+    maps::{BPF_NOEXIST, BRAKES, BY_HAND, CHAINS, PATHS, PLANS, PURSES, RULES, WINDOWS, ZERO},
     policy::in_force,
 };
 
@@ -47,18 +48,18 @@ impl Rules for Generation {
     }
 
     #[inline(always)]
-    fn chain_of(&self, cgroup: Cgroup) -> Option<&'static Chain> {
+    fn chain_of(&self, cgroup: u64) -> Option<&'static Chain> {
         self.chain(self.chain_number(cgroup))
     }
 }
 
 impl Generation {
-    /// Number of a cgroup's chain; 0 for none.
+    /// Number of the chain of a cgroup's path; 0 for none.
     #[inline(always)]
-    fn chain_number(&self, cgroup: Cgroup) -> u32 {
-        let key = CgroupKey { generation: self.0, v1: cgroup.v1 as u32, id: cgroup.id };
+    fn chain_number(&self, cgroup: u64) -> u32 {
+        let key = PathKey { generation: self.0, _pad: 0, hash: cgroup };
         // SAFETY: one word, read at once.
-        match unsafe { CGROUPS.get(key) } {
+        match unsafe { PATHS.get(key) } {
             Some(number) => *number,
             None => 0,
         }
@@ -102,17 +103,19 @@ impl KernelPurses {
     }
 
     #[inline(always)]
-    pub(crate) fn of(generation: u32, rule: &Rule, cgroup: Cgroup) -> Self {
-        let cgroup = if cgroup.is_some() { Generation(generation).chain_number(cgroup) } else { 0 };
+    pub(crate) fn of(generation: u32, rule: &Ruling<'_>, cgroup: u64) -> Self {
+        let cgroup = if cgroup != 0 { Generation(generation).chain_number(cgroup) } else { 0 };
         Self { generation, own: rule.chain as u32, cgroup }
     }
 
-    /// Whether it shares a limit on messages or recipients.
+    /// What its chains say together: bits of [`smtp_common::level::chain_flag`].
     #[inline(always)]
-    pub(crate) fn shares_units(&self) -> bool {
-        let has =
-            |number| matches!(Generation(self.generation).chain(number), Some(chain) if chain.has(chain_flag::UNITS));
-        has(self.own) || has(self.cgroup)
+    pub(crate) fn flags(&self) -> u32 {
+        let of = |number| match Generation(self.generation).chain(number) {
+            Some(chain) => chain.flags,
+            None => 0,
+        };
+        of(self.own) | of(self.cgroup)
     }
 
     #[inline(always)]
@@ -300,18 +303,19 @@ fn outcomes(account: Account, now: u64) -> (u64, u64) {
     (of(Lane::Outcomes), of(Lane::Failed))
 }
 
-/// 1 while the failure brake of a plan holds the account. One that does not hold any more is let go.
+/// 1 while the failure brake of a plan holds the account. One that does not hold any more is let go, by whoever is on the
+/// plan that it was tripped by.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn brake_holds(kind: u32, id: u64, plan: u32, now: u64) -> u32 {
     let account = Account::new(kind, id);
-    // SAFETY: one word, read at once; a torn or stale time is one of the two it was set to.
-    let Some(&tripped) = (unsafe { BRAKES.get(account) }) else { return 0 };
+    // SAFETY: read at once; a torn time is one of the two it was set to.
+    let Some(&Tripped { at, plan: by, .. }) = (unsafe { BRAKES.get(account) }) else { return 0 };
     let Some((generation, _)) = in_force() else { return 0 };
     let Some(limits) = Generation(generation).plan(plan as u16) else { return 0 };
     let (of, failed) = outcomes(account, now);
-    let holds = limits.holds(tripped, now, failed, of);
-    if !holds {
+    let holds = limits.holds(at, now, failed, of);
+    if !holds && by == plan {
         let _ = BRAKES.remove(account);
     }
     holds as u32
@@ -320,7 +324,7 @@ pub(crate) extern "C" fn brake_holds(kind: u32, id: u64, plan: u32, now: u64) ->
 /// Notes `n` messages with an outcome for the brake of their plan, `failed` of them failed, and trips it when too many
 /// have.
 #[inline(always)]
-pub(crate) fn brake_note(account: Account, limits: &PlanLimits, n: u32, failed: u32, now: u64) {
+pub(crate) fn brake_note(account: Account, plan: u16, limits: &PlanLimits, n: u32, failed: u32, now: u64) {
     let mut purses = KernelPurses::alone();
     let _ = purses.charge(&WindowKey::new(account, Lane::Outcomes), now, Both::UNLIMITED, spans::HOUR, n);
     if failed == 0 {
@@ -333,8 +337,9 @@ pub(crate) fn brake_note(account: Account, limits: &PlanLimits, n: u32, failed: 
     }
     // One that holds already keeps its time: it lapses when it was to lapse.
     // SAFETY: as in `brake_holds`.
-    let holds = matches!(unsafe { BRAKES.get(account) }, Some(&tripped) if limits.holds(tripped, now, failed, of));
-    if !holds && BRAKES.insert(account, now, 0).is_err() {
+    let holds = matches!(unsafe { BRAKES.get(account) }, Some(tripped) if limits.holds(tripped.at, now, failed, of));
+    let tripped = Tripped { at: now, plan: plan as u32, _pad: 0 };
+    if !holds && BRAKES.insert(account, tripped, 0).is_err() {
         lost(Loss::BrakesFull);
     }
 }

@@ -1,4 +1,4 @@
-//! Cgroups as they come and go: one whose path is known gets its chain before its maker can use it.
+//! Cgroups as they come and go: one whose path is known is held to its rule before its maker can use it.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use smtp_common::{
@@ -35,9 +35,9 @@ pub(crate) fn made(cgroup: u64, path: u64) {
     let mut generation = 0;
     // Both: a reload may be half-way.
     while generation < GENERATIONS {
-        // SAFETY: one word, read at once.
-        if let Some(&chain) = unsafe { PATHS.get(PathKey { generation, _pad: 0, hash }) } {
-            known = CGROUPS.insert(CgroupKey { generation, v1, id }, chain, 0).is_ok();
+        // SAFETY: only asked whether it is there.
+        if unsafe { PATHS.get(PathKey { generation, _pad: 0, hash }) }.is_some() {
+            known = CGROUPS.insert(CgroupKey { generation, v1, id }, hash, 0).is_ok();
         }
         generation += 1;
     }

@@ -14,6 +14,7 @@ use crate::{
     follow::{self, Beside, Peer},
     packet::{self, Segment, tcp_flag},
     policy::{ports, remote_port},
+    surroundings::matched_of_packet,
     units::{Who, charge, judge_unread, message_outcome, tally},
 };
 
@@ -65,7 +66,7 @@ pub(crate) fn sent(ctx: &SkBuffContext, port: Port) -> i32 {
     };
     // Anew: it was changed through another pointer, which a reference from before must not see.
     let session = follow::session(beside);
-    let verdict = if verdict == PASS { judge(session, before) } else { verdict };
+    let verdict = if verdict == PASS { judge(ctx, session, before) } else { verdict };
     follow::tell_stop(ctx, session);
     if session.stage & stage::JOINED_LATE != 0 {
         follow_to_the_end(ctx, session, &segment, stage::CLIENT_DONE, stage::SERVER_DONE);
@@ -167,9 +168,17 @@ fn keep(session: &mut Session, way: Way, next: u32, verdict: i32) -> Place {
     Place::Verdict(verdict)
 }
 
+/// A session that no rule for a cgroup was for may meet one that came later.
+#[inline(always)]
+fn find_cgroup(ctx: &SkBuffContext, session: &mut Session) {
+    if session.matched == 0 {
+        session.matched = matched_of_packet(ctx.skb.skb);
+    }
+}
+
 /// What a packet names or begins is charged before it leaves. If anything in it may not pass, none of it does.
 #[inline(always)]
-fn judge(session: &mut Session, before: (u32, u32, u32)) -> i32 {
+fn judge(ctx: &SkBuffContext, session: &mut Session, before: (u32, u32, u32)) -> i32 {
     let client = &session.dialogue.client;
     let recipients = client.recipients.wrapping_sub(before.0);
     let messages = client.chunked.wrapping_sub(before.1);
@@ -178,6 +187,7 @@ fn judge(session: &mut Session, before: (u32, u32, u32)) -> i32 {
         return PASS;
     }
     let now = follow::boot_now();
+    find_cgroup(ctx, session);
     let who = Who::of(session);
     if evasive != 0 {
         follow::note(session, Unit::Message, judge_unread(who, Reason::Evasive, now));
@@ -287,7 +297,7 @@ pub(crate) fn received(ctx: &SkBuffContext, port: Port) -> i32 {
             read_all(ctx, &segment, from, read_received, |session| session.dialogue.shared.confuse(), beside);
             // Anew, as in `sent`.
             let session = follow::session(beside);
-            before.count_news(session);
+            before.count_news(ctx, session);
             if session.stopped != 0 { DROP } else { PASS }
         }
     };
@@ -315,8 +325,9 @@ impl Counts {
 
     /// Counts what has come since, and charges what the server lets the client go ahead with.
     #[inline(always)]
-    fn count_news(&self, session: &mut Session) {
+    fn count_news(&self, ctx: &SkBuffContext, session: &mut Session) {
         let now = follow::boot_now();
+        find_cgroup(ctx, session);
         let who = Who::of(session);
         for outcome in RecipientOutcome::ALL {
             let n = session.recipients[outcome as usize].wrapping_sub(self.recipients[outcome as usize]);

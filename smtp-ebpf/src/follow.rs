@@ -102,8 +102,7 @@ pub(crate) fn begin(ctx: &SockAddrContext, task: &Task, attempt: &Attempt, outco
     session.account = task.account;
     session.netns = task.netns;
     session.cgroup = current::cgroup();
-    session.matched = attempt.cgroup.id;
-    session.matched_v1 = attempt.cgroup.v1 as u32;
+    session.matched = attempt.cgroup;
     session.exception = attempt.exception as u32;
     session.destination = outcome.destination;
     session.uid = current::uid();

@@ -11,7 +11,7 @@ use smtp_common::{
     counter::{AccountState, CounterKey},
     event::ConnectEvent,
     level::{ByHand, CgroupKey, Chain, ExceptionKey, Numbered, PathKey, Purse},
-    names::{Binary, CgroupEvent, Meta, Name, PortSet, capacity},
+    names::{Binary, CgroupEvent, Meta, Name, PortSet, Tripped, capacity},
     rule::{GENERATIONS, PlanKey, PlanLimits, Policy, Rule, RuleKey, SubuidKey},
     session::SessionEvent,
     tally::TallyKey,
@@ -88,9 +88,8 @@ pub(crate) static EVENTS: RingBuf<ConnectEvent, { capacity::EVENTS }> = RingBuf:
 #[btf_map]
 pub(crate) static PLANS: HashMap<PlanKey, PlanLimits, { capacity::PLANS }, ON_DEMAND> = HashMap::new();
 
-/// Nanoseconds of the boot clock at which an account's failure brake was tripped.
 #[btf_map]
-pub(crate) static BRAKES: HashMap<Account, u64, { capacity::BRAKES }, ON_DEMAND> = HashMap::new();
+pub(crate) static BRAKES: HashMap<Account, Tripped, { capacity::BRAKES }, ON_DEMAND> = HashMap::new();
 
 /// What is known of a connection, kept by its socket and gone with it.
 #[btf_map]
@@ -117,11 +116,12 @@ pub(crate) static PURSES: HashMap<Numbered, Purse, { capacity::PURSES }, ON_DEMA
 #[btf_map]
 pub(crate) static CHAINS: HashMap<Numbered, Chain, { capacity::CHAINS }, ON_DEMAND> = HashMap::new();
 
-/// Number of the chain of a cgroup that a rule matches.
+/// Hash of the path of a cgroup that a rule matches.
 #[btf_map]
-pub(crate) static CGROUPS: HashMap<CgroupKey, u32, { capacity::CGROUPS }, ON_DEMAND> = HashMap::new();
+pub(crate) static CGROUPS: HashMap<CgroupKey, u64, { capacity::CGROUPS }, ON_DEMAND> = HashMap::new();
 
-/// The same by path, for cgroups that are still to be made, or made again.
+/// Number of the chain of such a path: of cgroups that are there, that are still to be made, and that have gone while
+/// sessions are still open.
 #[btf_map]
 pub(crate) static PATHS: HashMap<PathKey, u32, { capacity::PATHS }, ON_DEMAND> = HashMap::new();
 

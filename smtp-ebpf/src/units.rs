@@ -1,7 +1,7 @@
 //! Messages and recipients: what they are charged to, and where they are counted.
 
 use smtp_common::{
-    connection::{Account, Attempt, Cgroup, Route},
+    connection::{Account, Attempt, Route},
     counter::{Loss, Reason, Verdict},
     decide::{Decision, decide, decide_units, units_are_limited},
     rule::{Choice, PlanLimits, Policy, Rules, Ruling, choose, rule_flag},
@@ -60,9 +60,8 @@ pub(crate) struct Who {
 }
 
 impl Who {
-    /// Where an action lies that an exception says, and that the cgroup is one of v1.
+    /// Where an action lies that an exception says.
     const EXCEPTION: u32 = 24;
-    const V1: u32 = 31;
 
     #[inline(always)]
     pub(crate) fn of(session: &Session) -> Self {
@@ -72,8 +71,7 @@ impl Who {
     #[inline(always)]
     pub(crate) fn of_attempt(attempt: &Attempt) -> Self {
         Self {
-            packed: (attempt.cgroup.v1 as u32) << Self::V1
-                | (attempt.exception as u32) << Self::EXCEPTION
+            packed: (attempt.exception as u32) << Self::EXCEPTION
                 | attempt.account.kind << 16
                 | (attempt.route as u32) << 8,
             id: attempt.account.id,
@@ -81,7 +79,7 @@ impl Who {
                 Some(uid) => uid,
                 None => NO_UID,
             },
-            cgroup: attempt.cgroup.id,
+            cgroup: attempt.cgroup,
         }
     }
 
@@ -97,9 +95,8 @@ impl Who {
         let host_uid = if self.host_uid == NO_UID { None } else { Some(self.host_uid) };
         let unit = if packed & 0xff == Unit::Message as u32 { Unit::Message } else { Unit::Recipient };
         let account = Account::new(packed >> 16 & 0xff, self.id);
-        let cgroup = Cgroup { id: self.cgroup, v1: packed >> Self::V1 != 0 };
-        let exception = (packed >> Self::EXCEPTION & 0x7f) as u8;
-        (Attempt { account, route, host_uid, cgroup, exception }, unit)
+        let exception = (packed >> Self::EXCEPTION) as u8;
+        (Attempt { account, route, host_uid, cgroup: self.cgroup, exception }, unit)
     }
 
     /// A count of 32 bits beside the host's uid.
@@ -125,7 +122,7 @@ fn holding_for(who: Who, attempt: &Attempt, now: u64) -> Option<Holding> {
     let choice = Choice(choose_rule(who.packed, who.id, who.host_uid, who.cgroup, now));
     let (generation, policy) = in_force()?;
     let rules = Generation(generation);
-    let rule = choice.ruling(choice.rule(policy, &rules, attempt));
+    let rule = choice.ruling(choice.rule(policy, &rules, attempt), &rules, attempt);
     let limits = if rule.has(rule_flag::UNITS) { rules.plan(rule.plan).unwrap_or(&NO_LIMITS) } else { &NO_LIMITS };
     Some(Holding { policy, rule, limits, purses: KernelPurses::of(generation, &rule, attempt.cgroup) })
 }
@@ -222,7 +219,7 @@ pub(crate) extern "C" fn unread(who: u32, id: u64, host_uid: u32, cgroup: u64, n
     let who = Who { packed: who, id, host_uid, cgroup };
     let (attempt, _) = who.unpack();
     let Some(Holding { policy, rule, limits, purses }) = holding_for(who, &attempt, now) else { return OPEN };
-    if !units_are_limited(policy, &rule, limits, &attempt, purses.shares_units()) {
+    if !units_are_limited(policy, &rule, limits, &attempt, purses.flags()) {
         return OPEN;
     }
     let verdict = if policy.enforce != 0 { Verdict::Refused } else { Verdict::WouldRefuse };
@@ -252,7 +249,7 @@ pub(crate) extern "C" fn note_messages(who: u32, id: u64, n_uid: u64, cgroup: u6
         return 0;
     }
     let failed = if outcome == MessageOutcome::Accepted as u8 { 0 } else { n };
-    brake_note(attempt.account, limits, n, failed, now);
+    brake_note(attempt.account, rule.plan, limits, n, failed, now);
     0
 }
 

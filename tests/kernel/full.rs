@@ -1,6 +1,5 @@
 //! Maps that are full: limits still hold, counts are still right in sum, and the losses are counted.
 
-use aya::maps::{HashMap, Map, MapData};
 use smtp_common::{
     connection::{Account, Route, kind},
     counter::{CounterKey, Verdict},
@@ -11,8 +10,7 @@ use smtp_tests::{Tally, World, uid};
 
 /// Fills a map of the agent's gate with entries nobody uses until the kernel has no room for one more.
 fn fill<K: aya::Pod, V: aya::Pod>(world: &World, name: &str, key: impl Fn(u64) -> K, value: V, room: usize) {
-    let data = MapData::from_pin(world.agent.pins_dir().join(name)).expect("the map is pinned");
-    let mut full = HashMap::<_, K, V>::try_from(Map::HashMap(data)).expect("a hash map");
+    let mut full = world.agent.map::<K, V>(name);
     let made = (0..room as u64 + 1).take_while(|&n| full.insert(key(n), value, 0).is_ok()).count();
     assert!(made < room + 1, "{name} took more than it has room for");
 }

@@ -3,8 +3,12 @@
 mod accounts;
 mod adoption;
 mod brake;
+mod cgroup_life;
+mod cgroup_rules;
 mod containers;
+mod exceptions;
 mod full;
+mod levels;
 mod life;
 mod limits;
 mod local;

@@ -1,4 +1,4 @@
-//! Cgroups (v2) of one test each.
+//! Cgroups of one test each: of v2, and of systemd's own v1 hierarchy.
 
 use crate::{Must, poll, scratch};
 use nix::{
@@ -26,21 +26,36 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[track_caller]
 pub fn root() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mountinfo").must("cannot read /proc/self/mountinfo");
-    find_root(&mounts).must("no cgroup v2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`")
+    find_root(&mounts, "cgroup2", "").must("no cgroup v2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`")
+}
+
+/// The mount point of the v1 hierarchy `name=systemd`, as hybrid hosts have it.
+#[track_caller]
+pub fn systemd_root() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").must("cannot read /proc/self/mountinfo");
+    find_root(&mounts, "cgroup", "name=systemd").must(
+        "systemd's v1 hierarchy is not mounted: `mkdir /sys/fs/cgroup/systemd`, then \
+         `mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd`",
+    )
 }
 
 /// mountinfo: id, parent, device, root, mount point, options, optional fields, "-", type, source, options.
-fn find_root(mountinfo: &str) -> Option<PathBuf> {
+fn find_root(mountinfo: &str, kind: &str, option: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
         let (root, mount) = (left.split(' ').nth(3)?, left.split(' ').nth(4)?);
+        let mut right = right.split(' ');
+        let is_it =
+            right.next() == Some(kind) && right.next_back()?.split(',').any(|one| one == option || option.is_empty());
         // A bind mount of a subtree is not the root.
-        (right.starts_with("cgroup2 ") && root == "/").then(|| mount.into())
+        (is_it && root == "/").then(|| mount.into())
     })
 }
 
 /// One cgroup. Dropping it kills the processes in it and below it, and removes them all.
 pub struct Cgroup {
+    /// The root of its hierarchy.
+    root: PathBuf,
     path: PathBuf,
 }
 
@@ -48,30 +63,45 @@ impl Cgroup {
     /// A cgroup of its own, directly below the root.
     #[track_caller]
     pub fn new(prefix: &str) -> Self {
-        sweep();
-        Self::make(root().join(scratch::name(&format!("{PREFIX}-{prefix}"))))
+        Self::below(root(), prefix)
     }
 
-    /// A cgroup inside this one.
+    /// One of systemd's v1 hierarchy.
+    #[track_caller]
+    pub fn of_systemd(prefix: &str) -> Self {
+        Self::below(systemd_root(), prefix)
+    }
+
+    #[track_caller]
+    fn below(root: PathBuf, prefix: &str) -> Self {
+        sweep(&root);
+        let path = root.join(scratch::name(&format!("{PREFIX}-{prefix}")));
+        Self::make(root, path)
+    }
+
+    /// A cgroup inside this one. Those that its name leads through are made with it, and go when this one goes.
     #[track_caller]
     pub fn child(&self, name: &str) -> Self {
-        Self::make(self.path.join(name))
+        if let Some((between, _)) = name.rsplit_once('/') {
+            fs::create_dir_all(self.path.join(between)).must(format_args!("cannot make the cgroup {between}"));
+        }
+        Self::make(self.root.clone(), self.path.join(name))
     }
 
     #[track_caller]
-    fn make(path: PathBuf) -> Self {
+    fn make(root: PathBuf, path: PathBuf) -> Self {
         fs::create_dir(&path).must(format_args!("cannot make the cgroup {}; tests need root", path.display()));
-        Self { path }
+        Self { root, path }
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The path as the kernel and systemd write it: from the v2 root, with a leading slash.
+    /// The path as the kernel and systemd write it: from the hierarchy's root, with a leading slash.
     #[track_caller]
     pub fn name(&self) -> String {
-        let below = self.path.strip_prefix(root()).must("the cgroup is not below the v2 root");
+        let below = self.path.strip_prefix(&self.root).must("the cgroup is not below its root");
         format!("/{}", below.display())
     }
 
@@ -85,6 +115,13 @@ impl Cgroup {
     #[track_caller]
     pub fn pids(&self) -> Vec<i32> {
         pids(&self.path).must(format_args!("cannot read the processes of {}", self.path.display()))
+    }
+
+    /// Moves a process here.
+    #[track_caller]
+    pub fn take(&self, pid: i32) {
+        let procs = self.path.join("cgroup.procs");
+        fs::write(&procs, pid.to_string()).must(format_args!("cannot move {pid} to {}", self.path.display()));
     }
 
     /// Has `command` run in this cgroup, from before its program starts.
@@ -146,12 +183,12 @@ fn remove_once(path: &Path) -> io::Result<()> {
 }
 
 /// Removes the cgroups of test programs that were killed.
-fn sweep() {
-    let Ok(entries) = fs::read_dir(root()) else { return };
+fn sweep(root: &Path) {
+    let Ok(entries) = fs::read_dir(root) else { return };
     for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
         if name.starts_with(PREFIX) && scratch::is_orphan(&name) {
             // Another test program may be sweeping too.
-            let _ = remove(&root().join(name));
+            let _ = remove(&root.join(name));
         }
     }
 }
@@ -166,7 +203,11 @@ mod tests {
         let v1 = "31 23 0:28 / /sys/fs/cgroup rw shared:9 - tmpfs tmpfs rw\n";
         let bind = "40 31 0:38 /a /mnt/a rw - cgroup2 cgroup2 rw\n";
         let hybrid = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-        let found = |parts: &[&str]| find_root(&parts.concat());
+        let named = "42 31 0:39 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n";
+        let found = |parts: &[&str]| find_root(&parts.concat(), "cgroup2", "");
+        let systemd = |parts: &[&str]| find_root(&parts.concat(), "cgroup", "name=systemd");
+        assert_eq!(systemd(&[v1, hybrid, named]).as_deref(), Some(Path::new("/sys/fs/cgroup/systemd")));
+        assert_eq!(systemd(&[v1, hybrid]), None);
         assert_eq!(found(&[v1, bind, hybrid]).as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
         assert_eq!(found(&[v1, bind]), None);
     }

@@ -105,7 +105,7 @@ impl Dial {
         self.with("group", gid)
     }
 
-    /// Joins a cgroup before making any socket.
+    /// Joins a cgroup before making any socket; of several, one after another.
     pub fn cgroup(self, cgroup: &Cgroup) -> Self {
         self.with("cgroup", cgroup.path().display())
     }

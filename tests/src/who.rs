@@ -23,9 +23,9 @@ pub struct Who {
     /// Supplementary groups
     #[arg(long)]
     pub group: Vec<u32>,
-    /// Cgroup to join first
+    /// Cgroups to join first, one after another
     #[arg(long)]
-    pub cgroup: Option<PathBuf>,
+    pub cgroup: Vec<PathBuf>,
     /// Network namespace to enter first
     #[arg(long)]
     pub netns: Option<PathBuf>,
@@ -36,7 +36,7 @@ impl Who {
     pub(crate) fn become_it(&self) -> Result<()> {
         let (_, most) = resource::getrlimit(resource::Resource::RLIMIT_NOFILE)?;
         resource::setrlimit(resource::Resource::RLIMIT_NOFILE, most, most).context("cannot raise the file limit")?;
-        if let Some(dir) = &self.cgroup {
+        for dir in &self.cgroup {
             fs::write(dir.join("cgroup.procs"), "0").with_context(|| format!("cannot join {}", dir.display()))?;
         }
         if let Some(path) = &self.netns {

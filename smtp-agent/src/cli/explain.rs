@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::IpAddr, path::Path, time::Duration};
 use nix::ifaddrs::getifaddrs;
 use serde_json::{Value, json};
 use smtp_common::{
-    connection::{Account, Address, Attempt, Cgroup, Route, kind},
+    connection::{Account, Address, Attempt, Route, kind},
     counter::{Reason, Verdict},
     level::{ByHand, Chain, LINKS, Purse, exception},
     rule::{Action, Origin, PlanLimits, Policy, Rule, Rules, rule_flag, select},
@@ -107,10 +107,10 @@ impl Rules for Source {
         }
     }
 
-    fn chain_of(&self, cgroup: Cgroup) -> Option<Box<Chain>> {
+    fn chain_of(&self, cgroup: u64) -> Option<Box<Chain>> {
         match self {
             Self::Gate(maps, _) => maps.chain_of(cgroup),
-            Self::Config(compiled) => compiled.ledger.get(cgroup.id as u32).copied().map(Box::new),
+            Self::Config(compiled) => compiled.ledger.get(cgroup as u32).copied().map(Box::new),
         }
     }
 }
@@ -171,25 +171,26 @@ impl Source {
     }
 
     /// The innermost cgroup around a path that a rule matches: in the v2 hierarchy, else in systemd's own.
-    fn cgroup(&mut self, tree: &Tree, path: &str) -> Cgroup {
+    fn cgroup(&mut self, tree: &Tree, path: &str) -> u64 {
         let around: Vec<&str> = ancestry(path).collect();
         if let Self::Gate(maps, _) = self {
             let found = around.iter().rev().flat_map(|path| tree.find(path));
-            let matched: Vec<Cgroup> = found.filter(|cgroup| maps.chain_of(*cgroup).is_some()).collect();
-            return matched.iter().find(|cgroup| !cgroup.v1).or(matched.first()).copied().unwrap_or(Cgroup::NONE);
+            let matched: Vec<_> = found.filter_map(|cgroup| Some((cgroup, maps.matched(cgroup)?))).collect();
+            let in_v2 = matched.iter().find(|(cgroup, _)| !cgroup.v1);
+            return in_v2.or(matched.first()).map_or(0, |(_, path)| *path);
         }
         let found = around.into_iter().rev().find_map(|path| match self {
             Self::Gate(..) => None,
             Self::Config(compiled) => {
                 let Compiled { cgroups, ledger, .. } = &mut **compiled;
-                cgroups.chain(path, ledger).map(|(chain, _)| Cgroup::v2(chain as u64))
+                cgroups.matches(path).then(|| cgroups.chain(path, ledger).0 as u64)
             }
         });
-        found.unwrap_or(Cgroup::NONE)
+        found.unwrap_or(0)
     }
 
     /// What the exceptions say of a connection.
-    fn excepted(&self, account: Account, cgroup: Cgroup, port: u16, to: Option<IpAddr>) -> u8 {
+    fn excepted(&self, account: Account, cgroup: u64, port: u16, to: Option<IpAddr>) -> u8 {
         let marks = self.chain_of(cgroup).map_or([0; LINKS], |chain| chain.marks);
         let shapes = self.policy().exceptions;
         // Some server elsewhere, which no exception names: one address that is none.
@@ -298,7 +299,7 @@ fn attempt(args: &Explain, uid: u32, source: &mut Source, config: Option<&Config
         _ => Route::Remote,
     };
     let owner = source.owner_of(uid)?.unwrap_or(uid);
-    let (mut account, mut cgroup) = (Account::user(owner), Cgroup::NONE);
+    let (mut account, mut cgroup) = (Account::user(owner), 0);
     if let Some(path) = &args.cgroup {
         let choice = config.map(|c| c.cgroup.clone()).unwrap_or_default();
         let hierarchy = Hierarchy::find(&choice)?;
@@ -413,15 +414,19 @@ impl Answer<'_> {
         if self.rule.action == Action::Closed as u8 {
             return Some("deny");
         }
-        let plan = self.config?.plans.get(self.rule.plan as usize)?;
+        let plans = &self.config?.plans;
+        // The second number of a plan stands for its brake alone.
+        let of_cgroup = self.rule.origin == Origin::RuleCgroup as u8;
+        let number = (self.rule.plan as usize).checked_sub(if of_cgroup { plans.len() } else { 0 })?;
+        let plan = plans.get(number)?;
         let now = Moment::now();
         let Quotas { connections, .. } = now.quotas(plan);
         let same = |limit: u32, written: Option<u32>| written.unwrap_or(UNLIMITED) == limit;
-        // The purse of a rule for a cgroup has the limits on connections.
-        let unchanged = (self.rule.origin == Origin::RuleCgroup as u8
-            || same(self.rule.hour.limit, connections.per_hour) && same(self.rule.day.limit, connections.per_day))
-            && self.source.plan(self.rule.plan).map(|limits| *limits) == Some(plan_limits(plan, now))
-            && self.rule.has(rule_flag::LOCAL) == plan.local;
+        // Those of a rule for a cgroup are in its purse.
+        let limits_are_the_same = same(self.rule.hour.limit, connections.per_hour)
+            && same(self.rule.day.limit, connections.per_day)
+            && self.source.plan(self.rule.plan).map(|limits| *limits) == Some(plan_limits(plan, now));
+        let unchanged = (of_cgroup || limits_are_the_same) && self.rule.has(rule_flag::LOCAL) == plan.local;
         unchanged.then_some(plan.name.as_str())
     }
 }

@@ -144,7 +144,14 @@ fn try_reload(
     if watches && !are_attached(&shared.pins, &program::WATCHERS) {
         gate.attach_watchers()?;
     }
-    let (serial, now_following) = following::install(&mut shared.maps_mut(), Tree::of(hierarchy), compiled)?;
+    let state = current.paths.state.clone();
+    let (serial, now_following) = following::install(
+        &mut shared.maps_mut(),
+        Tree::of(hierarchy),
+        compiled,
+        &state,
+        following.paths().into_iter(),
+    )?;
     *following = now_following;
     if !watches {
         gate.detach_watchers()?;

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    following::{self, Following},
+    following::{self, Following, remembered},
     logging,
     reload::{Cause, compile_for_kernel, drop_what_is_not_needed, log_absent, log_warnings, reload},
     schedule,
@@ -87,7 +87,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let _lock = pins.prepare()?;
     let fresh = pins.state()? != State::Ours;
     let mut gate = Gate::load(&pins, &host, &hierarchy, config.log.probe)?;
-    let outcome = arm(&mut gate, &pins, &hierarchy, compiled).await;
+    let outcome = arm(&mut gate, &pins, &hierarchy, compiled, &config.paths.state).await;
     let (maps, following, watch) = outcome.inspect_err(|_| {
         if fresh {
             // Best effort: the error that led here is the one to tell.
@@ -171,6 +171,7 @@ async fn arm(
     pins: &Pins,
     hierarchy: &Hierarchy,
     compiled: Compiled,
+    state: &Path,
 ) -> Result<(Maps, Following, addresses::Watch)> {
     let watch = addresses::Watch::new()?;
     let local = watch.current().await?;
@@ -183,7 +184,8 @@ async fn arm(
         // Before the policy: cgroups that are made while it is written are not missed.
         gate.attach_watchers()?;
     }
-    let (_, following) = following::install(&mut maps, Tree::of(hierarchy), compiled)?;
+    let (_, following) =
+        following::install(&mut maps, Tree::of(hierarchy), compiled, state, remembered(state).into_iter())?;
     let policy = maps.policy()?;
     if policy.cgroups == 0 {
         gate.detach_watchers()?;

@@ -14,7 +14,7 @@ use smtp_common::{connection::Cgroup, names::CgroupEvent};
 use super::cgroup::{Hierarchy, mount_of_v1, path_by_id};
 
 /// Deepest level that is looked at, as the probe does.
-const DEPTH: usize = 16;
+const DEPTH: usize = 64;
 
 #[derive(Debug, Clone)]
 pub struct Tree {
@@ -61,6 +61,12 @@ impl Tree {
         };
         let path = path_by_id(mount, event.id)?;
         Some((Cgroup { id: event.id, v1 }, path.to_str()?.to_owned()))
+    }
+
+    /// Whether a cgroup that was found is still there.
+    pub fn is_there(&self, cgroup: Cgroup) -> bool {
+        let mount = if cgroup.v1 { self.v1.as_ref().map(|v1| &v1.mount) } else { Some(&self.v2) };
+        mount.is_some_and(|mount| path_by_id(mount, cgroup.id).is_some())
     }
 
     /// The cgroups of a path: that of v2, then that of v1, as far as they are there.

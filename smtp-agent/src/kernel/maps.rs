@@ -14,7 +14,7 @@ use smtp_common::{
     connection::{Account, Address, AddressHint, Attempt, Cgroup, Route, kind},
     counter::{AccountState, CounterKey, Loss, Verdict},
     level::{ByHand, CgroupKey, Chain, ExceptionKey, Exceptions, Numbered, PathKey, Purse},
-    names::{Binary, LAYOUT_VERSION, MAGIC, Meta, NAME_LEN, Name, PortSet, capacity, map},
+    names::{Binary, LAYOUT_VERSION, MAGIC, Meta, NAME_LEN, Name, PortSet, Tripped, capacity, map},
     rule::{GENERATIONS, PlanKey, PlanLimits, Policy, Rule, RuleKey, Rules, SubuidKey, select},
     tally::{TallyKey, family},
     window::{Both, Lane, LockedWindows, WindowKey, Windows},
@@ -43,14 +43,14 @@ pub struct Maps {
     names: HashMap<MapData, Account, Name>,
     losses: Array<MapData, u64>,
     plans: HashMap<MapData, PlanKey, PlanLimits>,
-    brakes: HashMap<MapData, Account, u64>,
+    brakes: HashMap<MapData, Account, Tripped>,
     tallies: HashMap<MapData, TallyKey, u64>,
     sendmail: HashMap<MapData, Binary, u32>,
     turn: Array<MapData, u64>,
     by_hand: HashMap<MapData, Account, ByHand>,
     purses: HashMap<MapData, Numbered, Purse>,
     chains: HashMap<MapData, Numbered, Chain>,
-    cgroups: HashMap<MapData, CgroupKey, u32>,
+    cgroups: HashMap<MapData, CgroupKey, u64>,
     paths: HashMap<MapData, PathKey, u32>,
     exceptions: LpmTrie<MapData, ExceptionKey, u32>,
 }
@@ -137,7 +137,7 @@ impl Maps {
     /// The rule an account meets, picked as the kernel picks it: outside of any cgroup that rules speak of.
     pub fn rule_for(&self, policy: &Policy, account: Account) -> Rule {
         let host_uid = (account.kind == kind::ROOTLESS).then_some(account.id as u32);
-        let attempt = Attempt { account, route: Route::Remote, host_uid, cgroup: Cgroup::NONE, exception: 0 };
+        let attempt = Attempt { account, route: Route::Remote, host_uid, cgroup: 0, exception: 0 };
         select(Box::new(*policy), self, &attempt, sys::boot_nanos())
     }
 
@@ -164,6 +164,19 @@ impl Maps {
         let generation = self.active()?;
         let all = entries(&self.purses, map::PURSES)?;
         Ok(all.into_iter().filter(|(key, _)| key.generation == generation).map(|(_, purse)| purse).collect())
+    }
+
+    /// Whether a rule in force matches a cgroup, and the hash of its path.
+    pub fn matched(&self, cgroup: Cgroup) -> Option<u64> {
+        let generation = self.active().ok()?;
+        Self::found(&self.cgroups, CgroupKey { generation, v1: cgroup.v1 as u32, id: cgroup.id }).map(|hash| *hash)
+    }
+
+    /// Every cgroup that a rule of a generation matches.
+    pub fn matched_cgroups(&self, generation: u32) -> Result<Vec<Cgroup>> {
+        let all = entries(&self.cgroups, map::CGROUPS)?.into_iter().map(|(key, _)| key);
+        let of_this = all.filter(|key| key.generation == generation);
+        Ok(of_this.map(|key| Cgroup { id: key.id, v1: key.v1 != 0 }).collect())
     }
 
     /// What was said by hand, lapsed or not.
@@ -281,12 +294,13 @@ impl Maps {
 
     /// When the failure brake of an account was tripped, in nanoseconds of the boot clock. It may have let go since.
     pub fn tripped(&self, account: Account) -> Option<u64> {
-        self.brakes.get(&account, 0).ok()
+        self.brakes.get(&account, 0).ok().map(|tripped| tripped.at)
     }
 
     /// Every account whose brake was tripped.
     pub fn brakes(&self) -> Result<Vec<(Account, u64)>> {
-        entries(&self.brakes, map::BRAKES)
+        let all = entries(&self.brakes, map::BRAKES)?;
+        Ok(all.into_iter().map(|(account, tripped)| (account, tripped.at)).collect())
     }
 
     /// Counts of sessions, messages and recipients.
@@ -404,9 +418,9 @@ impl Rules for Maps {
         Self::found(&self.by_hand, account)
     }
 
-    fn chain_of(&self, cgroup: Cgroup) -> Option<Box<Chain>> {
-        let key = CgroupKey { generation: self.active().ok()?, v1: cgroup.v1 as u32, id: cgroup.id };
-        self.chain(*Self::found(&self.cgroups, key)?).map(Box::new)
+    fn chain_of(&self, cgroup: u64) -> Option<Box<Chain>> {
+        let key = PathKey { generation: self.active().ok()?, _pad: 0, hash: cgroup };
+        self.chain(*Self::found(&self.paths, key)?).map(Box::new)
     }
 }
 

@@ -137,7 +137,6 @@ pub fn brake(maps: &Maps, account: Account, rule: &Rule, plan: &PlanLimits) -> R
 mod tests {
     use super::*;
     use smtp_common::{
-        connection::Cgroup,
         level::{ByHand, Chain},
         rule::{Limit, Origin},
     };
@@ -182,7 +181,7 @@ mod tests {
             None
         }
 
-        fn chain_of(&self, _: Cgroup) -> Option<Box<Chain>> {
+        fn chain_of(&self, _: u64) -> Option<Box<Chain>> {
             None
         }
     }

@@ -31,7 +31,7 @@ pub struct CgroupRules {
 #[derive(Debug, Clone)]
 enum Does {
     /// A plan for what is in it.
-    Plan { base: Rule, purse: Shared },
+    Plan { base: Rule, purse: Shared, total: Option<u32> },
     /// An exception speaks of it, with this number.
     Mark(u32),
     /// Said by hand; lapses at this time of the boot clock, 0 for never.
@@ -57,19 +57,19 @@ impl CgroupRules {
         self.does.push(does);
     }
 
-    /// A `[[rule]] cgroup`. `total` is the chain of the plan's own total.
+    /// A `[[rule]] cgroup`. `total` is the purse of its plan's total.
     pub fn rule(
         &mut self,
         config: &Config,
         pattern: &Pattern,
         entry: &RuleEntry,
         moment: Moment,
-        total: u16,
+        total: Option<u32>,
         ledger: &mut Ledger,
     ) {
-        // Connections are charged to the rule's purse alone; what is left holds for each account in it.
+        // Its limits are the purse's alone; what is left, the brake, holds for each account in it.
         let rule = limits::rule(config, entry.plan, Origin::RuleCgroup, moment);
-        let base = Rule { hour: Limit::NONE, day: Limit::NONE, chain: total, ..rule };
+        let base = Rule { hour: Limit::NONE, day: Limit::NONE, ..limits::without_units(config, rule) };
         let plan = match entry.plan {
             PlanRef::Plan(index) => config.plans.get(index),
             PlanRef::Deny | PlanRef::Allow => None,
@@ -80,7 +80,7 @@ impl CgroupRules {
             Some(purse) if entry.each => Shared::Each(purse),
             Some(purse) => Shared::Purse(ledger.purse(purse, pattern.as_str().to_owned())),
         };
-        self.add(pattern, Does::Plan { base, purse });
+        self.add(pattern, Does::Plan { base, purse, total });
     }
 
     /// A pattern that exceptions speak of.
@@ -97,12 +97,14 @@ impl CgroupRules {
         self.patterns.exact().map(str::to_owned).collect()
     }
 
-    /// Number of the chain of a cgroup, if a pattern matches this very path: what is below one that does has its chain
-    /// anyway. The second is how many limits found no place.
-    pub fn chain(&mut self, path: &str, ledger: &mut Ledger) -> Option<(u32, usize)> {
-        if self.patterns.matching(path).is_empty() {
-            return None;
-        }
+    /// Whether a pattern matches this very path: what is below one that does has its chain anyway.
+    pub fn matches(&self, path: &str) -> bool {
+        !self.patterns.matching(path).is_empty()
+    }
+
+    /// Number of the chain of a path, by its own rules and those of what it lies in; 0 for none. The second is how many
+    /// limits found no place.
+    pub fn chain(&mut self, path: &str, ledger: &mut Ledger) -> (u32, usize) {
         let matching: Vec<(&str, usize)> = ancestry(path)
             .flat_map(|above| self.patterns.matching(above).into_iter().map(move |number| (above, number)))
             .collect();
@@ -110,40 +112,66 @@ impl CgroupRules {
         let (mut purses, mut marks) = (Vec::new(), Vec::new());
         for (at, number) in matching {
             match &self.does[number] {
-                Does::Mark(mark) => marks.push(*mark),
+                Does::Mark(mark) => push_last(&mut marks, *mark),
                 Does::ByHand { blocked, until } => {
                     // The inner one speaks, and of two for the same cgroup the later.
                     chain.flags &= !(chain_flag::ALLOWED | chain_flag::BLOCKED);
                     chain.flags |= if *blocked { chain_flag::BLOCKED } else { chain_flag::ALLOWED };
                     chain.until = *until;
                 }
-                Does::Plan { base, purse } => {
+                Does::Plan { base, purse, total } => {
                     chain.flags |= chain_flag::BASE;
                     chain.base = *base;
                     if base.action == Action::Closed as u8 {
                         chain.flags |= chain_flag::CLOSED;
                     }
+                    total.iter().for_each(|total| push_last(&mut purses, *total));
                     match purse {
                         Shared::Nothing => {}
-                        Shared::Purse(number) => purses.push(*number),
+                        Shared::Purse(number) => push_last(&mut purses, *number),
                         Shared::Each(template) => {
                             let own = self.own_purses.entry((number, at.to_owned())).or_insert_with(|| {
                                 let hash = template.scope.id.rotate_left(1) ^ path_hash(at.as_bytes());
                                 let scope = Account::new(kind::RULE, hash);
                                 ledger.purse(Purse { scope, ..*template }, at.to_owned())
                             });
-                            purses.push(*own);
+                            push_last(&mut purses, *own);
                         }
                     }
                 }
             }
         }
-        marks.dedup();
         let left_out = purses.len().saturating_sub(LINKS) + marks.len().saturating_sub(LINKS);
-        purses.iter().take(LINKS).enumerate().for_each(|(link, number)| chain.purses[link] = *number);
-        marks.iter().take(LINKS).enumerate().for_each(|(link, number)| chain.marks[link] = *number);
-        Some((ledger.chain(chain), left_out))
+        keep_strictest(&mut purses, ledger);
+        purses.iter().enumerate().for_each(|(link, number)| chain.purses[link] = *number);
+        // Of exceptions the inner ones speak first.
+        let inner = &marks[marks.len().saturating_sub(LINKS)..];
+        inner.iter().enumerate().for_each(|(link, number)| chain.marks[link] = *number);
+        (ledger.chain(chain), left_out)
     }
+}
+
+/// Of more limits than a chain has room for those that are surely not used up first are left out, as far as their numbers
+/// tell.
+fn keep_strictest(purses: &mut Vec<u32>, ledger: &Ledger) {
+    if purses.len() <= LINKS {
+        return;
+    }
+    let per_hour = |number: &u32| {
+        let Purse { hour, day, messages, recipients, .. } = ledger.purses()[*number as usize - 1];
+        let in_a_day = [day.limit, messages.day, recipients.day].map(|limit| limit / 24);
+        [hour.limit, messages.hour, recipients.hour].into_iter().chain(in_a_day).min()
+    };
+    let mut strictest = purses.clone();
+    strictest.sort_by_key(per_hour);
+    strictest.truncate(LINKS);
+    purses.retain(|number| strictest.contains(number));
+}
+
+/// A pattern can match a cgroup and one inside it: it counts once, where it matched last.
+fn push_last(numbers: &mut Vec<u32>, number: u32) {
+    numbers.retain(|known| *known != number);
+    numbers.push(number);
 }
 
 fn purse(pattern: &Pattern, entry: &RuleEntry, plan: &Plan, moment: Moment) -> Purse {

@@ -15,7 +15,7 @@ use super::{
     cgroups::CgroupRules,
     exceptions::{self, Exception},
     ledger::Ledger,
-    limits::{Moment, both, plan_limits, purse, rule},
+    limits::{Moment, all_plan_limits, both, purse, rule},
 };
 use crate::{
     accounts::{
@@ -31,7 +31,7 @@ pub struct Compiled {
     pub policy: Policy,
     pub ports: Vec<u16>,
     pub rules: Vec<(Account, Rule)>,
-    /// What each plan limits besides connections, by the plan's number.
+    /// What each plan limits besides connections, by the plan's number; then the brake of each.
     pub plans: Vec<PlanLimits>,
     /// What accounts share. Cgroups add to it as they are found.
     pub ledger: Ledger,
@@ -167,7 +167,7 @@ pub fn compile(config: &Config, users: &Database, subuid: &str, now: &Circumstan
         policy,
         ports: config.ports.clone(),
         rules,
-        plans: config.plans.iter().map(|plan| plan_limits(plan, now.moment)).collect(),
+        plans: all_plan_limits(config, now.moment),
         ledger,
         cgroups,
         exceptions,
@@ -264,7 +264,7 @@ impl<'a> Compiler<'a> {
         let mut cgroups = CgroupRules::default();
         for entry in &self.config.rules {
             if let Subject::Cgroup(pattern) = &entry.subject {
-                let total = self.chain(entry.plan, &[]);
+                let total = self.total(entry.plan);
                 cgroups.rule(self.config, &pattern.value, entry, self.moment, total, &mut self.ledger);
             }
         }
@@ -458,7 +458,9 @@ mod tests {
         };
         let brake = PlanLimits { max_failed_percent: 20, min_failed: 5, ..PlanLimits::NONE };
         let budget = PlanLimits { recipients: Both { hour: UNLIMITED, day: 8 }, ..PlanLimits::NONE };
-        assert_eq!(got.plans, [PlanLimits::NONE, full, brake, budget]);
+        assert_eq!(got.plans[..4], [PlanLimits::NONE, full, brake, budget]);
+        let unlimited = Both::UNLIMITED;
+        assert_eq!(got.plans[5], PlanLimits { messages: unlimited, recipients: unlimited, ..full }, "its brake alone");
         let flags = |uid| got.rules.iter().find(|(a, _)| *a == Account::user(uid)).map(|(_, rule)| rule.flags);
         let (units, brake) = (rule_flag::UNITS, rule_flag::BRAKE);
         assert_eq!(got.policy.default.flags, units | brake);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use smtp_common::{
     connection::Account,
-    level::{Chain, LINKS, Purse, chain_flag},
+    level::{Chain, LINKS, Purse, chain_flag, purse_flag},
     window::UNLIMITED,
 };
 
@@ -30,10 +30,13 @@ impl Ledger {
     /// limit is noted in it.
     pub fn chain(&mut self, mut chain: Chain) -> u32 {
         for number in chain.purses.into_iter().filter(|&number| number != 0) {
-            let Purse { hour, day, messages, recipients, .. } = self.purses[number as usize - 1];
+            let Purse { hour, day, messages, recipients, flags, .. } = self.purses[number as usize - 1];
             let flag = |set, flag| if set { flag } else { 0 };
+            let units = messages.is_set() || recipients.is_set();
             chain.flags |= flag(hour.is_set() || day.is_set(), chain_flag::CONNECTIONS);
-            chain.flags |= flag(messages.is_set() || recipients.is_set(), chain_flag::UNITS);
+            chain.flags |= flag(units, chain_flag::UNITS);
+            chain.flags |= flag(units && flags & purse_flag::LOCAL != 0, chain_flag::LOCAL_UNITS);
+            chain.flags |= flag(units && flags & purse_flag::STRICT != 0, chain_flag::STRICT_UNITS);
         }
         if chain == Chain::NONE {
             return 0;

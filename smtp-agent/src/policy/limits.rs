@@ -55,6 +55,29 @@ pub fn rule(config: &Config, plan: PlanRef, origin: Origin, moment: Moment) -> R
     }
 }
 
+/// A rule with the plan's brake and nothing else of what it limits besides connections. Plans have a second number each,
+/// behind all of them, under which they are listed so.
+pub fn without_units(config: &Config, rule: Rule) -> Rule {
+    if rule.plan == NO_PLAN {
+        return rule;
+    }
+    let brake = rule.flags & rule_flag::BRAKE;
+    let units = if brake != 0 { rule_flag::UNITS } else { 0 };
+    let plan = u16::try_from(rule.plan as usize + config.plans.len()).unwrap_or(NO_PLAN);
+    Rule { plan, flags: rule.flags & !rule_flag::UNITS | units, ..rule }
+}
+
+/// What all plans limit besides connections: first as they are, then their brakes alone.
+pub fn all_plan_limits(config: &Config, moment: Moment) -> Vec<PlanLimits> {
+    let whole = config.plans.iter().map(|plan| plan_limits(plan, moment));
+    let brakes = config.plans.iter().map(|plan| PlanLimits {
+        messages: Both::UNLIMITED,
+        recipients: Both::UNLIMITED,
+        ..plan_limits(plan, moment)
+    });
+    whole.chain(brakes).collect()
+}
+
 fn limit(limit: Option<u32>, soft_percent: u32) -> Limit {
     limit.map_or(Limit::NONE, |n| Limit::with_soft_percent(n, soft_percent))
 }

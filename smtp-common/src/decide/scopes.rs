@@ -313,7 +313,7 @@ impl Scopes<'_> {
 
     /// Who was let go by hand or by an exception is held to nothing at all.
     #[inline(always)]
-    fn shares(&self) -> bool {
+    pub(super) fn shares(&self) -> bool {
         !self.is_exempt() || self.rule.origin == Origin::AllowUser as u8 || self.rule.origin == Origin::AllowGroup as u8
     }
 

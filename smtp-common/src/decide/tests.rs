@@ -4,7 +4,7 @@ mod units;
 
 use super::*;
 use crate::{
-    connection::{Cgroup, kind},
+    connection::kind,
     decide::Shared as With,
     level::{LINKS, Purse, purse_flag},
     rule::{Limit, Origin, Rule},
@@ -89,7 +89,7 @@ fn rule(hour: Limit, day: Limit) -> Rule {
 }
 
 fn remote(uid: u32) -> Attempt {
-    Attempt { account: Account::user(uid), route: Route::Remote, host_uid: None, cgroup: Cgroup::NONE, exception: 0 }
+    Attempt { account: Account::user(uid), route: Route::Remote, host_uid: None, cgroup: 0, exception: 0 }
 }
 
 fn verdicts(policy: &Policy, rule: &Rule, attempts: usize) -> Vec<Verdict> {

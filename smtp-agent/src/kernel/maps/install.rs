@@ -25,9 +25,9 @@ use crate::{
 /// Where the chains of cgroups go.
 #[derive(Debug, Default)]
 pub struct Places {
-    /// Cgroups that are there.
-    pub cgroups: Vec<(Cgroup, u32)>,
-    /// Paths, whether anything is there or not.
+    /// Cgroups that are there and that a pattern matches, with the hashes of their paths.
+    pub cgroups: Vec<(Cgroup, u64)>,
+    /// Chains of paths, whether anything is there or not.
     pub paths: Vec<(String, u32)>,
     /// Number of the v1 hierarchy `name=systemd`, where there is one.
     pub hierarchy: Option<u32>,
@@ -76,14 +76,19 @@ fn clear_trie<K: Pod, V: Pod>(
 }
 
 impl Maps {
-    /// Writes a policy beside the one in force and then makes it the one in force, in one step.
-    /// Until that step nothing has changed; when anything fails, nothing will.
-    pub fn install(&mut self, compiled: &Compiled, places: &Places) -> Result<u64> {
+    /// Writes a policy beside the one in force and then makes it the one in force, in one step; `late` adds to its
+    /// generation before. Until that step nothing has changed; when anything fails, nothing will.
+    pub fn install(
+        &mut self,
+        compiled: &Compiled,
+        places: &Places,
+        late: impl FnOnce(&mut Self, u32) -> Result<()>,
+    ) -> Result<u64> {
         let old = self.active()?;
         let new = old ^ 1;
         self.forget(new)?;
         let serial = self.policy.get(&old, 0).map_err(|e| failed(map::POLICY, &e))?.serial + 1;
-        if let Err(e) = self.write(new, serial, compiled, places) {
+        if let Err(e) = self.write(new, serial, compiled, places).and_then(|()| late(self, new)) {
             let _ = self.forget(new);
             return Err(e);
         }
@@ -146,18 +151,30 @@ impl Maps {
     fn place(&self, generation: u32, places: &Places) -> Result<()> {
         let cgroups = places.cgroups.iter();
         let key = |cgroup: &Cgroup| CgroupKey { generation, v1: cgroup.v1 as u32, id: cgroup.id };
-        put(&self.cgroups, map::CGROUPS, cgroups.map(|(cgroup, chain)| (key(cgroup), *chain)))?;
+        put(&self.cgroups, map::CGROUPS, cgroups.map(|(cgroup, path)| (key(cgroup), *path)))?;
         let key = |path: &String| PathKey { generation, _pad: 0, hash: path_hash(path.as_bytes()) };
         put(&self.paths, map::PATHS, places.paths.iter().map(|(path, chain)| (key(path), *chain)))
     }
 
-    /// Adds what was found since to the policy in force: `purses` and `chains` of the ledger are in the maps already.
-    pub fn extend(&mut self, ledger: &Ledger, purses: usize, chains: usize, places: &Places) -> Result<()> {
-        let generation = self.active()?;
+    /// Adds what was found since to a generation; so many purses and chains of the ledger are in the maps already.
+    pub fn extend(
+        &mut self,
+        generation: u32,
+        ledger: &Ledger,
+        (purses, chains): (usize, usize),
+        places: &Places,
+    ) -> Result<()> {
         self.enter(generation, ledger.purses(), purses, ledger.chains(), chains)?;
         self.place(generation, places)?;
         self.name_purses(&ledger.names()[purses..], false);
         Ok(())
+    }
+
+    /// Takes cgroups that have gone out of a generation. Open sessions know them by their paths.
+    pub fn forget_cgroups(&self, generation: u32, gone: &[Cgroup]) -> Result<()> {
+        let is_gone =
+            |key: &CgroupKey| key.generation == generation && gone.contains(&Cgroup { id: key.id, v1: key.v1 != 0 });
+        if gone.is_empty() { Ok(()) } else { clear(&self.cgroups, map::CGROUPS, is_gone) }
     }
 
     /// Says what shared limits are called, for whoever reads the pins; with `all` those are forgotten that are not among

@@ -1,5 +1,5 @@
 use smtp_common::{
-    connection::{Cgroup, kind},
+    connection::kind,
     window::{UNLIMITED, spans},
 };
 
@@ -10,7 +10,7 @@ const MINUTE: u64 = 60 * SECOND;
 const NOW: u64 = 100 * 86_400 * SECOND;
 
 const ANN: Attempt =
-    Attempt { account: Account::user(1), route: Route::Remote, host_uid: None, cgroup: Cgroup::NONE, exception: 0 };
+    Attempt { account: Account::user(1), route: Route::Remote, host_uid: None, cgroup: 0, exception: 0 };
 const AT_HOME: Attempt = Attempt { route: Route::Local, ..ANN };
 
 const BRAKE: PlanLimits = PlanLimits { max_failed_percent: 50, min_failed: 5, ..PlanLimits::NONE };
