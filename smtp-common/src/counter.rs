@@ -329,10 +329,12 @@ pub enum Loss {
     BrakesFull = 8,
     /// The end of a session, or a message that would not have passed, beyond the account's budget of the second.
     SessionsRateLimited = 9,
+    /// A cgroup that was made, for which the ring of such events had no room: the agent finds it within a minute.
+    CgroupRingFull = 10,
 }
 
 impl Loss {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RateLimited,
         Self::RingFull,
         Self::WindowsFull,
@@ -343,9 +345,11 @@ impl Loss {
         Self::SessionRingFull,
         Self::BrakesFull,
         Self::SessionsRateLimited,
+        Self::CgroupRingFull,
     ];
     /// Causes of lost events, as `smtp_agent_events_lost_total{cause}` lists them.
-    pub const EVENTS: [Self; 4] = [Self::RateLimited, Self::RingFull, Self::SessionsRateLimited, Self::SessionRingFull];
+    pub const EVENTS: [Self; 5] =
+        [Self::RateLimited, Self::RingFull, Self::SessionsRateLimited, Self::SessionRingFull, Self::CgroupRingFull];
     /// Maps that had no room, as `smtp_agent_map_full_total{map}` lists them.
     pub const MAPS: [Self; 6] = [
         Self::WindowsFull,
@@ -368,6 +372,7 @@ impl Loss {
             Self::SessionRingFull => "session_ring_full",
             Self::BrakesFull => "brakes",
             Self::SessionsRateLimited => "sessions_rate_limited",
+            Self::CgroupRingFull => "cgroup_ring_full",
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use smtp_common::{
+    counter::Loss,
     level::{CgroupKey, EMPTY_PATH_HASH, PATH_LEN, PathKey, path_hash_step},
     names::CgroupEvent,
     rule::GENERATIONS,
 };
 
 use crate::{
+    emit::lost,
     identify::read,
     maps::{CGROUP_EVENTS, CGROUP_KN, CGROUPS, KN_ID, PATHS},
     policy::in_force,
@@ -42,10 +44,12 @@ pub(crate) fn made(cgroup: u64, path: u64) {
         generation += 1;
     }
     // The agent looks whether a pattern matches a path that was never there before.
-    if !known && let Some(mut event) = CGROUP_EVENTS.reserve(0) {
-        event.write(CgroupEvent { id, hierarchy, _pad: 0 });
-        event.submit(0);
+    if known {
+        return;
     }
+    let Some(mut event) = CGROUP_EVENTS.reserve(0) else { return lost(Loss::CgroupRingFull) };
+    event.write(CgroupEvent { id, hierarchy, _pad: 0 });
+    event.submit(0);
 }
 
 #[inline(always)]

@@ -82,7 +82,14 @@ fn every_family_is_there_at_the_first_scrape_and_promtool_has_nothing_to_say() {
         values.dedup();
         values
     };
-    let causes = ["rate_limited", "ring_full", "session_ring_full", "sessions_rate_limited", "subscriber_slow"];
+    let causes = [
+        "cgroup_ring_full",
+        "rate_limited",
+        "ring_full",
+        "session_ring_full",
+        "sessions_rate_limited",
+        "subscriber_slow",
+    ];
     assert_eq!(values("smtp_agent_events_lost_total", "cause"), causes);
     assert_eq!(
         values("smtp_agent_gate_attached", "hook"),

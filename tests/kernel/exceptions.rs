@@ -1,24 +1,8 @@
 //! Exceptions: rules with a destination, a port or two subjects, and "only the MTA may send".
 
+use crate::people::{ANN, BOB, EVE, people};
 use smtp_tests::{Cgroup, Dial, Etc, Netns, Sink, Tally, Veth, Way, World, uid};
 use std::net::{IpAddr, SocketAddr};
-
-const ANN: u32 = 5_001;
-const BOB: u32 = 5_002;
-const EVE: u32 = 5_003;
-
-/// Ann's primary group is the staff, Bob is a member of it besides, Eve is not.
-fn people() -> Etc {
-    let etc = Etc::with_users(&[
-        ("ann", ANN, 7_000),
-        ("bob", BOB, BOB),
-        ("eve", EVE, EVE),
-        ("exim", 5_010, 5_010),
-        ("mailman", 5_011, 5_011),
-    ]);
-    etc.replace("group", &(etc.read("group").replace("ann:x:7000:", "staff:x:7000:bob")));
-    etc
-}
 
 fn with_people(etc: &Etc, toml: &str) -> World {
     World::built(toml, |builder| builder.etc(etc))

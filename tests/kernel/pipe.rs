@@ -1,7 +1,7 @@
 //! Submissions by running sendmail: counted for whoever runs it, and stopped before it has done anything.
 
 use smtp_tests::{
-    Agent, Must, World, eventually,
+    Agent, Cgroup, Must, World, eventually,
     hands::{at_once, while_going_on},
     process::{self, Output},
     scratch, uid,
@@ -70,7 +70,11 @@ fn copy(from: &str, to: &Path) {
 
 #[track_caller]
 fn run(program: &Path, user: u32, argument: &Path) -> Output {
-    let mut command = Command::new(program);
+    run_by(&mut Command::new(program), user, argument)
+}
+
+#[track_caller]
+fn run_by(command: &mut Command, user: u32, argument: &Path) -> Output {
     process::output(command.arg(argument).uid(user).gid(user).stdin(Stdio::null()), PATIENCE)
 }
 
@@ -124,6 +128,37 @@ fn who_may_not_submit_is_killed_before_the_program_does_anything() {
     assert_eq!(counted(&agent, uid::DENIED, "refused"), 100);
     programs.run("sendmail", uid::SENDER, "sender").expect_ok("sendmail");
     assert_eq!(programs.made(), 1);
+}
+
+#[test]
+fn executions_meet_the_rules_of_their_cgroup() {
+    let programs = Programs::new();
+    let agent = agent(&programs.config());
+    let [web, plain, closed, by_exception] =
+        ["web", "plain", "closed", "by-exception"].map(|name| agent.cgroup().child(name));
+    let rule = |cgroup: &Cgroup, plan: &str| format!("[[rule]]\ncgroup = '{}'\nplan = '{plan}'\n", cgroup.name());
+    agent.rewrite_config(&format!(
+        "{}[plan.web]\nper_hour = 5\nmessages_per_hour = 3\nsoft_percent = 100\nlocal = true\n\
+         [plan.plain]\nper_hour = 0\nmessages_per_hour = 0\n{}{}{}[[rule]]\ncgroup = '{}'\nuser = '61001'\nplan = 'deny'\n",
+        programs.config(),
+        rule(&web, "web"),
+        rule(&plain, "plain"),
+        rule(&closed, "deny"),
+        by_exception.name()
+    ));
+    agent.cli(&["reload"]).expect_ok("reload");
+    let run_in = |cgroup: &Cgroup, user: u32, file: &str| {
+        let mut command = Command::new(programs.path("sendmail"));
+        cgroup.enter(&mut command);
+        run_by(&mut command, user, &programs.made.path().join(file)).code
+    };
+    let codes: Vec<i32> =
+        (0..6).map(|n| run_in(&web, if n % 2 == 0 { uid::SENDER } else { uid::OTHER }, &n.to_string())).collect();
+    assert_eq!(codes, [0, 0, 0, KILLED, KILLED, KILLED], "three messages, shared by two users");
+    assert_eq!(agent.explained("61001", Some(&web), &[]).used("cgroup", "message", "hour"), 3);
+    assert_eq!(run_in(&plain, uid::SENDER, "plain"), 0, "a plan that does not say local");
+    assert_eq!(run_in(&closed, uid::SENDER, "closed"), 0, "the plan \"deny\" leaves the local MTA");
+    assert_eq!(run_in(&by_exception, uid::SENDER, "exception"), 0, "and so does an exception without a destination");
 }
 
 #[test]
