@@ -2,8 +2,10 @@
 //! files, metrics and events; what the kernel decides is the business of the kernel layer.
 
 mod bpf;
+mod by_hand;
 mod check;
 mod commands;
+mod control;
 mod dashboards;
 mod detach;
 mod events;

@@ -27,6 +27,7 @@ const FAMILIES: &[(&str, &[&str])] = &[
     ("smtp_host_usage", &["unit", "window"]),
     ("smtp_failed_percent", &["user"]),
     ("smtp_brake", &["user"]),
+    ("smtp_by_hand", &["says"]),
     ("smtp_agent_events_total", &["of"]),
     ("smtp_agent_events_lost_total", &["cause"]),
     ("smtp_agent_map_full_total", &["map"]),

@@ -141,6 +141,16 @@ impl Database {
         self.uids.is_empty() || self.gids.is_empty()
     }
 
+    /// Every name of a user that is listed.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.uids.keys().map(String::as_str)
+    }
+
+    /// Every name of a group that is listed.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.gids.keys().map(String::as_str)
+    }
+
     /// Every uid listed.
     pub fn uids(&self) -> impl Iterator<Item = u32> {
         self.uids.values().copied()

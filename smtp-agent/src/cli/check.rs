@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::output;
 use crate::{
     config::{self, Problem, Problems},
+    control::rights,
     daemon::{logging::colour, reload::compile},
     exit::{Code, Result},
     neighbours,
@@ -18,6 +19,7 @@ pub(super) fn check(path: &Path, as_json: bool) -> Result<Code> {
             let mut problems = loaded.warnings;
             let compiled = compile(&loaded.config);
             problems.extend(neighbours::redirect_problems(&loaded.config, &compiled));
+            problems.extend(rights::members(&loaded.config).err().map_or_else(Problems::default, Into::into));
             problems.extend(compiled.warnings);
             problems.extend(compiled.absent);
             problems.sort();

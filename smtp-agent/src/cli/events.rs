@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(super) fn events(path: &Path, args: &Events) -> Result<Code> {
-    let mut agent = client::send(&lenient::load(path).paths.run, Request::Events)?;
+    let mut agent = client::send(&lenient::load(path).paths.run, &Request::Events {})?;
     agent.answer()?;
     while let Some(line) = agent.line()? {
         let told: Line = serde_json::from_str(&line)

@@ -13,13 +13,14 @@ use smtp_common::{
     window::{Lane, UNLIMITED, WindowKey},
 };
 
-use super::{Explain, lenient, load, output};
+use super::{Explain, by_hand::list, lenient, load, output};
 use crate::{
     accounts::{
         container,
         database::{Database, user_name},
         label::printable,
     },
+    by_hand::{self, Entry},
     config::{Config, Quotas},
     daemon::reload::compile,
     exit::{Code, Failure, Result},
@@ -120,6 +121,14 @@ impl Source {
         match self {
             Self::Gate(_, policy) => policy,
             Self::Config(compiled) => &compiled.policy,
+        }
+    }
+
+    /// What the gate has learned a container is called.
+    fn container(&self, account: Account) -> Option<String> {
+        match self {
+            Self::Gate(maps, _) => maps.name(account).filter(|_| account.is_container()),
+            Self::Config(_) => None,
         }
     }
 
@@ -264,7 +273,7 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
         }
         return Ok(Code::Fine);
     }
-    let attempt = attempt(args, uid, &mut source, config.as_ref())?;
+    let (attempt, cgroup) = attempt(args, uid, &mut source, config.as_ref())?;
     let policy = source.policy();
     let rule = select(Box::new(*policy), &source, &attempt, boot_nanos());
     let mut copy = source.copy(&attempt, &rule)?;
@@ -273,6 +282,12 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
     let verdict = if policy.enforce == 1 { decision.verdict } else { decision.verdict.observed() };
     let code = if verdict.is_stop() { Code::No } else { Code::Fine };
 
+    let said = (decision.reason() == Reason::ByHand).then(|| {
+        // Who said it and why is in the file alone.
+        let container = source.container(attempt.account);
+        list::deciding(&lenient.paths.state, attempt.account, container.as_deref(), cgroup.as_deref())
+    });
+    let said = said.flatten();
     let answer = Answer {
         args,
         uid,
@@ -284,6 +299,7 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
         reason: decision.reason(),
         left,
         brake,
+        said,
     };
     if args.json.json {
         output::json(&answer.json())?;
@@ -293,13 +309,19 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
     Ok(code)
 }
 
-fn attempt(args: &Explain, uid: u32, source: &mut Source, config: Option<&Config>) -> Result<Attempt> {
+/// The attempt, and the path of its cgroup.
+fn attempt(
+    args: &Explain,
+    uid: u32,
+    source: &mut Source,
+    config: Option<&Config>,
+) -> Result<(Attempt, Option<String>)> {
     let route = match args.to {
         Some(to) if source.is_local(&Address::from(to)) => Route::Local,
         _ => Route::Remote,
     };
     let owner = source.owner_of(uid)?.unwrap_or(uid);
-    let (mut account, mut cgroup) = (Account::user(owner), 0);
+    let (mut account, mut cgroup, mut path_below) = (Account::user(owner), 0, None);
     if let Some(path) = &args.cgroup {
         let choice = config.map(|c| c.cgroup.clone()).unwrap_or_default();
         let hierarchy = Hierarchy::find(&choice)?;
@@ -311,9 +333,10 @@ fn attempt(args: &Explain, uid: u32, source: &mut Source, config: Option<&Config
             account = Account::new(kind::CGROUP, cgroup::id(&full)?);
         }
         cgroup = source.cgroup(&Tree::of(&hierarchy), &shown);
+        path_below = Some(shown.into_owned());
     }
     let exception = source.excepted(account, cgroup, args.port, args.to);
-    Ok(Attempt { account, route, host_uid: None, cgroup, exception })
+    Ok((Attempt { account, route, host_uid: None, cgroup, exception }, path_below))
 }
 
 /// The decision and everything that led to it.
@@ -328,6 +351,7 @@ struct Answer<'a> {
     reason: Reason,
     left: Vec<words::Left>,
     brake: Option<words::Brake>,
+    said: Option<Entry>,
 }
 
 impl Answer<'_> {
@@ -347,6 +371,7 @@ impl Answer<'_> {
             "plan": self.plan(),
             "limits": self.left,
             "brake": self.brake,
+            "by_hand": self.said.as_ref().map(|entry| list::listed(entry, by_hand::Time::now())),
             "charged_to_host": self.is_the_hosts(),
             "messages_followed": self.source.policy().sessions == 1,
             "policy": self.source.policy().serial,
@@ -371,6 +396,7 @@ impl Answer<'_> {
             format!("  reason   {}", words::reason(self.reason)),
             format!("  rule     {}{plan}", words::origin(&self.rule)),
         ];
+        lines.extend(self.said.as_ref().map(|entry| format!("  by hand  {}", list::line(entry))));
         lines.extend(self.left.iter().map(limit));
         lines.extend(self.brake.as_ref().map(brake));
         if self.rule.has(rule_flag::NOT_THE_HOSTS) {

@@ -1,5 +1,6 @@
 //! The command line: arguments in, sentences and an exit code out.
 
+mod by_hand;
 mod check;
 mod detach;
 mod events;
@@ -19,6 +20,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    by_hand::Says,
     config::{self, Loaded},
     daemon,
     exit::{Code, Failure, Result},
@@ -52,6 +54,12 @@ enum Command {
     Reload(Json),
     /// Write a configuration from the mail limits of a panel or of CSF.
     Import(Import),
+    /// Never limit a user, group, container or cgroup, until told otherwise.
+    Allow(Say),
+    /// Refuse a user, group, container or cgroup everywhere, until told otherwise.
+    Block(Say),
+    /// Take back what was said by hand, let the failure brake go and empty the windows.
+    Release(Release),
     /// Remove the gate and all its counts from the kernel.
     Detach(Json),
 }
@@ -115,6 +123,54 @@ struct Import {
     json: Json,
 }
 
+#[derive(Args)]
+struct Say {
+    #[command(flatten)]
+    whom: Whom,
+    /// How long it holds, such as 30m, 2h or 7d; without it, until it is released
+    #[arg(long = "for", value_name = "TIME", value_parser = by_hand::seconds)]
+    seconds: Option<u64>,
+    /// Why; up to 200 characters
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Block whom [allow] names, too
+    #[arg(long)]
+    force: bool,
+    /// Show everything that is said by hand
+    #[arg(long, conflicts_with_all = ["whom", "seconds", "reason", "force"])]
+    list: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Args)]
+struct Release {
+    #[command(flatten)]
+    whom: Whom,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Args)]
+#[group(id = "whom", multiple = false)]
+struct Whom {
+    /// A user, by name or uid; or `container:NAME`, as `status` shows it
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// A user, by name or uid
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Every member of a group, by name or gid
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// A container, as `status` shows it
+    #[arg(long, value_name = "NAME")]
+    container: Option<String>,
+    /// Everything in the cgroups that match, and below
+    #[arg(long, value_name = "PATTERN")]
+    cgroup: Option<String>,
+}
+
 /// The whole program but the exit.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -147,6 +203,9 @@ fn dispatch(cli: &Cli) -> Result<Code> {
         Command::Events(args) => events::events(path, args),
         Command::Reload(json) => reload::reload(path, json.json),
         Command::Import(args) => import::import(args.panel, &args.root, args.output.as_deref(), args.json.json),
+        Command::Allow(args) => by_hand::say(path, Says::Allowed, args),
+        Command::Block(args) => by_hand::say(path, Says::Blocked, args),
+        Command::Release(args) => by_hand::release(path, args),
         Command::Detach(json) => detach::detach(path, json.json),
     }
 }

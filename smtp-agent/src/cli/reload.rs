@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn reload(path: &Path, as_json: bool) -> Result<Code> {
     // The agent reads the configuration and judges it; here only the way to the agent is needed.
     let run = lenient::load(path).paths.run;
-    match client::send(&run, Request::Reload).and_then(|mut agent| agent.answer()) {
+    match client::send(&run, &Request::Reload {}).and_then(|mut agent| agent.answer()) {
         Ok(Answer::Reloaded { generation }) => {
             if as_json {
                 output::json(&json!({ "ok": true, "generation": generation }))?;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use smtp_common::names::program;
 
 use self::counts::Conversations;
-use super::{lenient, output};
+use super::{by_hand::list::List, lenient, output};
 use crate::{
     accounts::naming::Naming,
     exit::{Code, Result},
@@ -33,6 +33,8 @@ struct Status {
     /// Limits of plans, groups and cgroups.
     shared: Vec<SharedStatus>,
     accounts: Vec<AccountStatus>,
+    /// What is said by hand and holds.
+    by_hand: List,
     lost: BTreeMap<&'static str, u64>,
 }
 
@@ -120,7 +122,7 @@ pub(super) fn status(path: &Path, as_json: bool) -> Result<Code> {
     // Only the names of containers need the hierarchy, so a host without one still has a status.
     let choice = lenient.config.map(|c| c.cgroup).unwrap_or_default();
     let naming = Naming::new(Hierarchy::find(&choice).ok());
-    let status = collect::collect(&pins, &maps, &naming)?;
+    let status = collect::collect(&pins, &maps, &naming, List::read(&lenient.paths.state))?;
     if as_json {
         output::json(&status)?;
     } else {

@@ -43,6 +43,7 @@ pub use schema::{
     Paths, RuleEntry, Subject,
 };
 pub use sections::SECTIONS;
+pub(crate) use {nearest::nearest, values::parse_name};
 
 /// Where the configuration is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/smtp-agent/config.toml";

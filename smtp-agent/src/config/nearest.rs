@@ -7,7 +7,7 @@ const CANDIDATES: usize = 1000;
 
 /// The candidate at the smallest edit distance, if it is close enough to be what was meant. A longer or
 /// shorter form ("warning" for "warn") is close too, if nothing is closer.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.is_empty() || word.len() > LONGEST {
         return None;
     }

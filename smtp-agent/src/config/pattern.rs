@@ -23,7 +23,19 @@ impl Pattern {
         glob(&self.0).expect("checked when the pattern was made")
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, Advice> {
+    /// One that matches this path alone; `None` for the root, and for what no pattern can mean.
+    pub fn exact(path: &str) -> Option<Self> {
+        let escaped = path.chars().fold(String::new(), |mut pattern, c| {
+            match c {
+                '*' | '?' | '[' | ']' | '{' | '}' => pattern.extend(['[', c, ']']),
+                c => pattern.push(c),
+            }
+            pattern
+        });
+        Self::parse(&escaped).ok()
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, Advice> {
         let fault = |why: &str, hint: &str| {
             let hint = Some(hint).filter(|hint| !hint.is_empty());
             Err((format!("\"{}\" is not a usable cgroup: {why}", quoted(text)), hint.map(str::to_owned)))

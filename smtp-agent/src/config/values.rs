@@ -25,7 +25,7 @@ const LONGEST_NAME: usize = 256;
 const LONGEST_PATH: usize = 4095;
 
 /// What is wrong, and what to write instead.
-pub(super) type Advice = (String, Option<String>);
+pub(crate) type Advice = (String, Option<String>);
 
 fn advice(message: impl Into<String>, hint: &str) -> Advice {
     (message.into(), Some(hint.to_owned()))
@@ -170,7 +170,7 @@ impl Reader<'_> {
     }
 }
 
-pub(super) fn parse_name(text: &str) -> Result<Name, Advice> {
+pub(crate) fn parse_name(text: &str) -> Result<Name, Advice> {
     let shown = quoted(text);
     if text.is_empty() {
         return Err(("a name is empty".to_owned(), None));

@@ -15,7 +15,8 @@ pub struct Connection {
 }
 
 /// Sends a request to the agent whose run directory this is.
-pub fn send(run: &Path, request: Request) -> Result<Connection> {
+pub fn send(run: &Path, request: &Request) -> Result<Connection> {
+    let line = request.line().map_err(Failure::config)?;
     let path = run.join(SOCKET);
     let mut stream = UnixStream::connect(&path).map_err(|e| match e.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::unavailable(format!(
@@ -23,10 +24,11 @@ pub fn send(run: &Path, request: Request) -> Result<Connection> {
         )),
         _ => Failure::from_io(&e, format!("the control socket {path:?} cannot be reached")),
     })?;
-    let mut line = serde_json::to_string(&request).map_err(|e| Failure::unavailable(e.to_string()))?;
-    line.push('\n');
-    stream.write_all(line.as_bytes()).map_err(|e| Failure::from_io(&e, "the agent does not take the request"))?;
-    Ok(Connection { lines: BufReader::new(stream) })
+    match stream.write_all(line.as_bytes()) {
+        // Whom the agent does not listen to it tells so without reading.
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Failure::from_io(&e, "the agent does not take the request")),
+        _ => Ok(Connection { lines: BufReader::new(stream) }),
+    }
 }
 
 impl Connection {

@@ -18,6 +18,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
+    config::Pattern,
     exit::{Failure, Result},
     kernel::{
         cgroup_tree::Tree,
@@ -117,6 +118,11 @@ pub fn install(
 }
 
 impl Following {
+    /// Numbers of the purses that the rules with this pattern have.
+    pub fn purses_of(&self, pattern: &Pattern) -> Vec<u32> {
+        self.rules.purses_of(pattern)
+    }
+
     /// Paths that were held to a rule, for the policy that comes after this one.
     pub fn paths(&self) -> Vec<String> {
         self.paths.keys().cloned().collect()

@@ -1,5 +1,6 @@
 //! The long-running agent: start, watch, reload, stop, in a fixed order.
 
+pub mod by_hand;
 pub mod following;
 pub mod logging;
 pub mod reload;

@@ -5,12 +5,15 @@ use std::{io::ErrorKind, sync::atomic::Ordering};
 use smtp_common::names::program;
 
 use super::{
+    by_hand,
     following::{self, Following},
     shared::Shared,
 };
 use crate::{
     accounts::database::Database,
+    by_hand as said,
     config::{self, Config, Problem, Problems},
+    control::rights,
     exit::{Failure, Result},
     kernel::{
         binaries::is_script,
@@ -34,21 +37,17 @@ pub enum Cause {
     Cgroups,
     /// Files were changed, and the configuration says `watch = true`.
     Files,
+    /// Something was said of cgroups: the configuration in force, with what is said now.
+    ByHand,
 }
 
-/// Reads the host's databases and compiles `config` for them.
+/// Reads the host's databases and compiles `config` for them, with what is said by hand by the file. Containers are not
+/// known here.
 pub fn compile(config: &Config) -> Compiled {
-    with_scripts(policy::compile(
-        config,
-        &Database::read(),
-        &subuid().unwrap_or_default(),
-        &circumstances(Moment::now()),
-    ))
-}
-
-/// The time of the week.
-fn circumstances(moment: Moment) -> Circumstances {
-    Circumstances { moment, said: Vec::new() }
+    let entries = said::store::read(&config.paths.state).unwrap_or_default();
+    let said = said::for_policy(&entries, by_hand::clock(), |_| Vec::new());
+    let now = Circumstances { moment: Moment::now(), said };
+    with_scripts(policy::compile(config, &Database::read(), &subuid().unwrap_or_default(), &now))
 }
 
 /// Adds what is to be said of the programs that are to be counted, as they are on this host.
@@ -72,30 +71,48 @@ fn subuid() -> Result<String> {
     }
 }
 
-/// The same for the kernel: names that cannot be read (no descriptors left, a file being replaced) may not take the
-/// rules of everybody away.
-pub fn compile_for_kernel(config: &Config, moment: Moment) -> Result<Compiled> {
+/// The users and groups of this host. Names that cannot be read (no descriptors left, a file being replaced) may not take
+/// the rules of everybody away.
+pub fn users() -> Result<Database> {
     let users = Database::read();
     if users.is_empty() {
         return Err(Failure::unavailable(
             "the users and groups of this host cannot be read; see /etc/passwd, /etc/group and /etc/nsswitch.conf",
         ));
     }
-    Ok(with_scripts(policy::compile(config, &users, &subuid()?, &circumstances(moment))))
+    Ok(users)
+}
+
+/// The policy for the kernel.
+pub fn compile_for_kernel(config: &Config, now: &Circumstances) -> Result<Compiled> {
+    Ok(with_scripts(policy::compile(config, &users()?, &subuid()?, now)))
+}
+
+/// A gate that somebody detached decides nothing, whatever it is told.
+pub fn require_gate(shared: &Shared) -> Result<()> {
+    if stands(&shared.pins) {
+        return Ok(());
+    }
+    Err(Failure::unavailable("the gate was detached: start smtp-agent again to put it back in force"))
 }
 
 /// Loads and installs. On an error the old policy stays in force, the metric says so and so does the answer.
 pub async fn reload(shared: &Shared, cause: Cause) -> Result<u64> {
     let mut current = shared.config.lock().await;
-    let mut gate = shared.gate.lock().await;
-    // The name service may go over the network; the other tasks go on meanwhile.
-    let mut following = shared.following.lock().await;
-    let outcome = tokio::task::block_in_place(|| try_reload(shared, &mut current, &mut gate, &mut following, cause));
+    let outcome = install(shared, &mut current, cause).await;
     if let Err(e) = &outcome {
         shared.status.reload_success.store(false, Ordering::Relaxed);
         tracing::error!(policy = "kept", "the policy was not reloaded, the one before stays in force: {e}");
     }
     outcome
+}
+
+/// The same for whoever holds the configuration in force.
+pub async fn install(shared: &Shared, current: &mut Config, cause: Cause) -> Result<u64> {
+    let mut gate = shared.gate.lock().await;
+    // The name service may go over the network; the other tasks go on meanwhile.
+    let mut following = shared.following.lock().await;
+    tokio::task::block_in_place(|| try_reload(shared, current, &mut gate, &mut following, cause))
 }
 
 fn try_reload(
@@ -105,11 +122,9 @@ fn try_reload(
     following: &mut Following,
     cause: Cause,
 ) -> Result<u64> {
-    if !stands(&shared.pins) {
-        return Err(Failure::unavailable("the gate was detached: start smtp-agent again to put it back in force"));
-    }
+    require_gate(shared)?;
     let config = match cause {
-        Cause::Names | Cause::Time | Cause::Cgroups => current.clone(),
+        Cause::Names | Cause::Time | Cause::Cgroups | Cause::ByHand => current.clone(),
         Cause::Asked | Cause::Files => {
             let loaded =
                 config::load(&shared.config_path).map_err(|problems| Failure::config(problems.render(false)))?;
@@ -118,8 +133,14 @@ fn try_reload(
             loaded.config
         }
     };
-    let moment = Moment::now();
-    let compiled = compile_for_kernel(&config, moment)?;
+    let members = match cause {
+        Cause::Asked | Cause::Files => rights::require(&config)?,
+        // A group that has gone keeps its members out and nothing else.
+        Cause::Names | Cause::Time | Cause::Cgroups | Cause::ByHand => rights::members(&config).unwrap_or_default(),
+    };
+    let now = Circumstances { moment: Moment::now(), said: by_hand::said(shared)? };
+    let moment = now.moment;
+    let compiled = compile_for_kernel(&config, &now)?;
     log_warnings(&compiled.warnings);
     log_absent(&compiled);
     shared.naming.forget_users();
@@ -166,6 +187,9 @@ fn try_reload(
     shared.status.reloaded(unresolved, config.metrics.max_users, moment);
     tracing::info!(generation = serial, rules, mode = config.mode.name(), cause = ?cause, "a new policy is in force");
     *current = config;
+    if let Err(e) = shared.rights.change(members) {
+        tracing::error!("{e}");
+    }
     Ok(serial)
 }
 

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    by_hand,
     following::{self, Following, remembered},
     logging,
     reload::{Cause, compile_for_kernel, drop_what_is_not_needed, log_absent, log_warnings, reload},
@@ -27,7 +28,11 @@ use super::{
 use crate::{
     accounts::naming::Naming,
     config::{Config, Loaded},
-    control,
+    control::{
+        self, Request,
+        audit::{Asker, Outcome},
+        rights::{self, Rights},
+    },
     exit::{Failure, Result},
     kernel::{
         addresses,
@@ -43,7 +48,7 @@ use crate::{
         storage,
     },
     metrics, neighbours,
-    policy::{Compiled, limits::Moment},
+    policy::{Circumstances, Compiled, limits::Moment},
 };
 
 /// How often the supervisor is told of progress at least, whatever it asks for.
@@ -69,13 +74,17 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     // Before anything else: a signal that comes during the start must not kill half-way.
     let mut signals = Signals::new()?;
     let listener = config.metrics.listen.map(metrics::server::bind).transpose()?;
-    let socket = control::bind(&config.paths.run)?;
+    let members = rights::require(&config)?;
+    let socket = control::bind(&config.paths.run, members.as_ref())?;
     std::fs::create_dir_all(&config.paths.state)
         .map_err(|e| Failure::from_io(&e, format!("[paths] state = {:?} cannot be made", config.paths.state)))?;
 
+    let pins = Pins::new(&config.paths.pins);
+    let said = by_hand::Kept::open(&config, &pins);
     let names_seen = NamesSeen::now();
-    let moment = Moment::now();
-    let compiled = compile_for_kernel(&config, moment)?;
+    let now = Circumstances { moment: Moment::now(), said: said.at_start(&config, &pins)? };
+    let moment = now.moment;
+    let compiled = compile_for_kernel(&config, &now)?;
     let unresolved = compiled.absent.warnings();
     let rules = compiled.rules.len();
     log_warnings(&compiled.warnings);
@@ -83,7 +92,6 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     log_warnings(&neighbours::redirect_problems(&config, &compiled));
     let host = Host::probe()?;
     let hierarchy = Hierarchy::find_or_mount(&config.cgroup, &private_mount(&config.paths.run))?;
-    let pins = Pins::new(&config.paths.pins);
     let _lock = pins.prepare()?;
     let fresh = pins.state()? != State::Ours;
     let mut gate = Gate::load(&pins, &host, &hierarchy, config.log.probe)?;
@@ -108,8 +116,11 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let logger = probe_log.then(|| gate.logger()).transpose()?;
     let naming = Naming::new(Some(hierarchy.clone()));
     let as_started = config.clone();
-    let shared =
-        Arc::new(Shared::new(config_path.to_owned(), Parts { gate, hierarchy, naming, config, maps, following }));
+    let rights = Rights::new(&config.paths.run, members);
+    let shared = Arc::new(Shared::new(
+        config_path.to_owned(),
+        Parts { gate, hierarchy, naming, config, maps, following, rights, said },
+    ));
     shared.status.reloaded(unresolved, max_users, moment);
     shared.status.ready.store(true, Ordering::Relaxed);
 
@@ -138,6 +149,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     tasks.spawn(endless("schedules", schedule::schedules(shared.clone())));
     tasks.spawn(endless("changed files", schedule::changed_files(shared.clone())));
     tasks.spawn(named("programs", watch::programs(shared.clone())));
+    tasks.spawn(endless("by hand", by_hand::keep(shared.clone())));
     tasks.spawn(endless("gate", watch::gate(shared.clone())));
     tasks.spawn(endless("control", control::server::serve(shared.clone(), socket)));
     if let Some(listener) = listener {
@@ -271,7 +283,9 @@ impl Signals {
                         Err(_) => notify(&[NotifyState::Reloading]),
                     }
                     // What went wrong is logged and counted there.
-                    let _ = reload(shared, Cause::Asked).await;
+                    let done = reload(shared, Cause::Asked).await;
+                    let outcome = done.as_ref().map(|_| Outcome::Done).map_err(|e| e.message.as_str());
+                    tokio::task::block_in_place(|| shared.audit.change(Asker::Signal, &Request::Reload {}, outcome));
                     notify(&[NotifyState::Ready]);
                 }
                 _ = beat.tick() => if watchdog.is_some() {

@@ -3,18 +3,19 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, Notify, broadcast};
 
-use super::following::Following;
+use super::{by_hand::Kept, following::Following};
 use crate::{
     accounts::naming::Naming,
     config::Config,
+    control::{audit::Audit, rights::Rights},
     kernel::{cgroup::Hierarchy, gate::Gate, maps::Maps, pins::Pins},
     policy::limits::Moment,
 };
@@ -37,6 +38,11 @@ pub struct Shared {
     pub gate: Mutex<(Gate, Hierarchy)>,
     /// What holds for cgroups that come and go.
     pub following: Mutex<Following>,
+    /// A container was named: it may be one of which something was said.
+    pub named: Notify,
+    pub rights: Rights,
+    pub audit: Audit,
+    said: std::sync::Mutex<Kept>,
     maps: RwLock<Maps>,
 }
 
@@ -48,6 +54,8 @@ pub struct Parts {
     pub config: Config,
     pub maps: Maps,
     pub following: Following,
+    pub rights: Rights,
+    pub said: Kept,
 }
 
 /// What the metrics tell of the agent itself.
@@ -90,6 +98,10 @@ impl Shared {
             config_path,
             pins: parts.gate.pins().clone(),
             naming: parts.naming,
+            named: Notify::new(),
+            rights: parts.rights,
+            audit: Audit::new(&parts.config.paths.state),
+            said: std::sync::Mutex::new(parts.said),
             status: Status::default(),
             events: broadcast::channel(LISTENER_BACKLOG).0,
             config: Mutex::new(parts.config),
@@ -97,6 +109,11 @@ impl Shared {
             following: Mutex::new(parts.following),
             maps: RwLock::new(parts.maps),
         }
+    }
+
+    /// What is said by hand. Changed only while the configuration is held.
+    pub fn said(&self) -> MutexGuard<'_, Kept> {
+        self.said.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A reader that panicked has left nothing half-done in a map.

@@ -140,6 +140,9 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>) -> Re
             if unnamed && let Err(e) = name_container(&shared, &event, process.cgroup.as_deref()) {
                 tracing::warn!("a container's name cannot be kept: {e}");
             }
+            if unnamed {
+                shared.named.notify_one();
+            }
             if !heard {
                 continue;
             }

@@ -1,5 +1,6 @@
 //! The pinned maps, typed: what the daemon writes and every command reads.
 
+mod by_hand;
 mod install;
 
 pub use install::Places;
@@ -179,11 +180,6 @@ impl Maps {
         Ok(of_this.map(|key| Cgroup { id: key.id, v1: key.v1 != 0 }).collect())
     }
 
-    /// What was said by hand, lapsed or not.
-    pub fn said_by_hand(&self) -> Result<Vec<(Account, ByHand)>> {
-        entries(&self.by_hand, map::BY_HAND)
-    }
-
     /// Makes the windows shared by accounts that find no room, before they can be needed.
     pub fn make_overflow_windows(&mut self) -> Result<()> {
         for lane in Lane::ALL {
@@ -321,6 +317,11 @@ impl Maps {
 
     pub fn name(&self, account: Account) -> Option<String> {
         self.names.get(&account, 0).ok().map(|name| text(&name))
+    }
+
+    /// Every account that has a name here: containers, and what is shared.
+    pub fn named(&self) -> Result<Vec<Account>> {
+        Ok(entries(&self.names, map::NAMES)?.into_iter().map(|(account, _)| account).collect())
     }
 
     pub fn set_name(&mut self, account: Account, name: &str, identity: u64) -> Result<()> {

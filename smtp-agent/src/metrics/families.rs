@@ -5,7 +5,7 @@ use prometheus::{
     core::{AtomicU64, Collector, GenericCounterVec},
 };
 
-use super::{connections, conversations, health, limits, named::Named};
+use super::{by_hand, connections, conversations, health, limits, named::Named};
 use crate::daemon::shared::Shared;
 
 pub(super) type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -21,6 +21,7 @@ pub(super) fn scrape(shared: &Shared) -> Result<Vec<u8>> {
     connections::families(&registry, &maps, &names)?;
     conversations::families(&registry, &tallies, &names)?;
     limits::families(&registry, &maps, &policy, &names)?;
+    by_hand::families(&registry, shared)?;
     health::families(&registry, shared, &maps, &policy, names.seen.len())?;
     let mut out = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut out)?;

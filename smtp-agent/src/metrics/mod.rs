@@ -2,6 +2,7 @@
 //! restarted goes on where the one before it stopped.
 
 pub mod budget;
+mod by_hand;
 mod connections;
 mod conversations;
 mod families;

@@ -92,6 +92,19 @@ impl CgroupRules {
         self.add(pattern, Does::ByHand { blocked, until });
     }
 
+    /// Numbers of the purses that a `[[rule]] cgroup` with this pattern has filled or can fill: one for all, or one for each
+    /// cgroup that was found.
+    pub fn purses_of(&self, pattern: &Pattern) -> Vec<u32> {
+        let of = |rule: usize| match &self.does[rule] {
+            Does::Plan { purse: Shared::Purse(number), .. } => vec![*number],
+            Does::Plan { purse: Shared::Each(_), .. } => {
+                self.own_purses.iter().filter(|((of, _), _)| *of == rule).map(|(_, number)| *number).collect()
+            }
+            _ => Vec::new(),
+        };
+        self.patterns.numbers_of(pattern).flat_map(of).collect()
+    }
+
     /// Paths that will match once they are there.
     pub fn exact_paths(&self) -> Vec<String> {
         self.patterns.exact().map(str::to_owned).collect()

@@ -126,7 +126,7 @@ pub fn compile(config: &Config, users: &Database, subuid: &str, now: &Circumstan
     compiler.groups();
     let (exceptions, marks) = exceptions::compile(&mut compiler);
     let cgroups = compiler.cgroups(marks, &now.said);
-    let by_hand = compiler.by_hand(&now.said);
+    let by_hand = by_hand(users, &now.said);
     let default = compiler.rule(config.default_plan, Origin::Default);
     let containers = compiler.rule(config.containers_plan, Origin::Containers);
     let kernel_threads = compiler.rule(config.default_plan, Origin::KernelThreads);
@@ -178,6 +178,31 @@ pub fn compile(config: &Config, users: &Database, subuid: &str, now: &Circumstan
         absent,
         absent_names,
     }
+}
+
+/// What was said of accounts. Who is named himself is not meant as a member of a group; of two for the same the later
+/// holds.
+pub fn by_hand(users: &Database, said: &[Said]) -> Vec<(Account, ByHand)> {
+    let mut all: HashMap<Account, ByHand> = HashMap::new();
+    let hand = |said: &Said| ByHand { until: said.until, blocked: said.blocked as u32, _pad: 0 };
+    for said in said {
+        if let Whom::Group(name) = &said.whom
+            && let Some(gid) = users.gid_of(name)
+        {
+            all.extend(users.members(gid).into_iter().map(|uid| (Account::user(uid), hand(said))));
+        }
+    }
+    for said in said {
+        let account = match &said.whom {
+            Whom::User(name) => users.uid_of(name).map(Account::user),
+            Whom::Account(account) => Some(*account),
+            Whom::Group(_) | Whom::Cgroup(_) => None,
+        };
+        all.extend(account.map(|account| (account, hand(said))));
+    }
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|(account, _)| *account);
+    all
 }
 
 impl<'a> Compiler<'a> {
@@ -275,31 +300,6 @@ impl<'a> Compiler<'a> {
             }
         }
         cgroups
-    }
-
-    /// What was said of accounts. Who is named himself is not meant as a member of a group; of two for the same the later
-    /// holds.
-    fn by_hand(&mut self, said: &[Said]) -> Vec<(Account, ByHand)> {
-        let mut all: HashMap<Account, ByHand> = HashMap::new();
-        let hand = |said: &Said| ByHand { until: said.until, blocked: said.blocked as u32, _pad: 0 };
-        for said in said {
-            if let Whom::Group(name) = &said.whom
-                && let Some(gid) = self.users.gid_of(name)
-            {
-                all.extend(self.users.members(gid).into_iter().map(|uid| (Account::user(uid), hand(said))));
-            }
-        }
-        for said in said {
-            let account = match &said.whom {
-                Whom::User(name) => self.users.uid_of(name).map(Account::user),
-                Whom::Account(account) => Some(*account),
-                Whom::Group(_) | Whom::Cgroup(_) => None,
-            };
-            all.extend(account.map(|account| (account, hand(said))));
-        }
-        let mut all: Vec<_> = all.into_iter().collect();
-        all.sort_by_key(|(account, _)| *account);
-        all
     }
 
     fn run(&mut self) {

@@ -9,4 +9,4 @@ pub mod ledger;
 pub mod limits;
 pub mod patterns;
 
-pub use compile::{Circumstances, Compiled, Said, Whom, compile};
+pub use compile::{Circumstances, Compiled, Said, Whom, by_hand, compile};

@@ -61,6 +61,11 @@ impl Patterns {
         self.all.push(Filed { pattern, shape });
     }
 
+    /// Numbers under which this very pattern was added.
+    pub fn numbers_of(&self, pattern: &Pattern) -> impl Iterator<Item = usize> {
+        self.all.iter().enumerate().filter(move |(_, filed)| filed.pattern == *pattern).map(|(number, _)| number)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

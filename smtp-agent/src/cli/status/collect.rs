@@ -10,6 +10,7 @@ use smtp_common::{
 };
 
 use super::{
+    super::by_hand::list::List,
     AccountStatus, BrakeStatus, HostStatus, LimitUsage, SharedStatus, Status, Usage,
     counts::{Conversations, Counts},
 };
@@ -32,7 +33,7 @@ struct Counted {
     all: Conversations,
 }
 
-pub(super) fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Status> {
+pub(super) fn collect(pins: &Pins, maps: &Maps, naming: &Naming, by_hand: List) -> Result<Status> {
     let policy = maps.policy()?;
     let limits = usages(maps, Account::HOST, &budget::of_host(&policy))?;
     let of = |span| connections(&limits, span).unwrap_or(Usage { used: 0, limit: None });
@@ -74,6 +75,7 @@ pub(super) fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Statu
         host,
         shared: shared(maps)?,
         accounts,
+        by_hand,
         lost: Loss::ALL.into_iter().map(|l| Ok((l.name(), maps.loss(l)?))).collect::<Result<_>>()?,
     })
 }

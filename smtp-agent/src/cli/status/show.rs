@@ -20,6 +20,9 @@ pub(super) fn show(status: &Status) -> String {
     if let Some(table) = shared(&status.shared) {
         out.extend([table, String::new()]);
     }
+    if let Some(table) = status.by_hand.table() {
+        out.push(format!("by hand\n{table}\n"));
+    }
     if status.accounts.is_empty() {
         out.push("no SMTP connection has been seen yet".into());
         return out.join("\n");

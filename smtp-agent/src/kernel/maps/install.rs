@@ -1,17 +1,14 @@
 //! A new policy in the maps: written beside the one in force, and put in its place in one step.
 
-use std::{
-    collections::{HashMap as Table, HashSet},
-    os::fd::AsFd,
-};
+use std::{collections::HashSet, os::fd::AsFd};
 
 use aya::{
     Pod,
-    maps::{HashMap, IterableMap, LpmTrie, MapData, MapError, lpm_trie::Key},
+    maps::{HashMap, IterableMap, LpmTrie, MapData, lpm_trie::Key},
 };
 use smtp_common::{
     connection::{Account, Cgroup, kind},
-    level::{ByHand, CgroupKey, Chain, Numbered, PathKey, Purse, path_hash},
+    level::{CgroupKey, Chain, Numbered, PathKey, Purse, path_hash},
     names::{Name, PortSet, map},
     rule::{PlanKey, Policy, RuleKey, SubuidKey},
 };
@@ -34,7 +31,11 @@ pub struct Places {
 }
 
 /// Puts entries into a hash map with few system calls.
-fn put<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, name: &str, all: impl Iterator<Item = (K, V)>) -> Result<()> {
+pub(super) fn put<K: Pod, V: Pod>(
+    map: &HashMap<MapData, K, V>,
+    name: &str,
+    all: impl Iterator<Item = (K, V)>,
+) -> Result<()> {
     let (keys, values): (Vec<K>, Vec<V>) = all.unzip();
     sys::insert_all(map.map().fd().as_fd(), &keys, &values).map_err(|e| match e.raw_os_error() {
         Some(libc::E2BIG) => {
@@ -187,35 +188,6 @@ impl Maps {
         let names = names.iter().map(|(scope, name)| (*scope, Name { identity: 0, name: name_bytes(name) }));
         if let Err(e) = forgotten.and_then(|()| put(&self.names, map::NAMES, names)) {
             tracing::warn!("some shared limits are shown without their name: {e}");
-        }
-    }
-
-    /// Makes what was said by hand the given. What is in both stays throughout.
-    pub fn set_by_hand(&mut self, said: &[(Account, ByHand)]) -> Result<()> {
-        let old: Table<Account, ByHand> = entries(&self.by_hand, map::BY_HAND)?.into_iter().collect();
-        let new: Table<Account, ByHand> = said.iter().copied().collect();
-        let changed = said.iter().filter(|(account, hand)| old.get(account) != Some(hand));
-        put(&self.by_hand, map::BY_HAND, changed.copied())?;
-        for account in old.keys().filter(|account| !new.contains_key(account)) {
-            self.by_hand.remove(account).map_err(|e| failed(map::BY_HAND, &e))?;
-        }
-        Ok(())
-    }
-
-    /// Lets an account begin anew: its windows are emptied and its failure brake let go. Returns whether there was
-    /// anything.
-    pub fn release(&mut self, account: Account) -> Result<bool> {
-        let mut found = false;
-        let windows: Vec<_> = entries(&self.windows, map::WINDOWS)?.into_iter().map(|(key, _)| key).collect();
-        for key in windows.into_iter().filter(|key| key.scope == account) {
-            self.windows.remove(&key).map_err(|e| failed(map::WINDOWS, &e))?;
-            found = true;
-        }
-        match self.brakes.remove(&account) {
-            Ok(()) => Ok(true),
-            Err(MapError::KeyNotFound) => Ok(found),
-            Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(found),
-            Err(e) => Err(failed(map::BRAKES, &e)),
         }
     }
 

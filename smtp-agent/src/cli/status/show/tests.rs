@@ -42,6 +42,7 @@ fn status(accounts: Vec<AccountStatus>) -> Status {
         messages_followed: true,
         host: HostStatus { hour: none, day: none, limits, conversations: Conversations::default() },
         accounts,
+        by_hand: Default::default(),
         lost: Default::default(),
     }
 }
