@@ -123,8 +123,9 @@ pub fn decide<P: Purses>(policy: &Policy, rule: &Ruling<'_>, attempt: &Attempt, 
     if put_off.is_full() {
         return Decision::refused(Reason::limit(full.level(), None, put_off.day_full()));
     }
-    // What stays on the host is at the local MTA already.
-    let soft = if scopes.leaves() && full.on_soft() == OnSoft::Redirect as u32 {
+    // What stays on the host is at the local MTA already; and an exempt account, held here by a strict limit, may be the
+    // MTA's own, which would be led to itself.
+    let soft = if scopes.leaves() && !scopes.is_exempt() && full.on_soft() == OnSoft::Redirect as u32 {
         Verdict::Redirected
     } else {
         Verdict::Deferred

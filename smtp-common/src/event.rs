@@ -15,8 +15,13 @@ pub mod flag {
     pub const HOST_PIDNS: u16 = 4;
     /// The uid was a subordinate one and was folded to its owner.
     pub const SUBORDINATE: u16 = 8;
-    /// It was to be redirected to the local MTA, and put off instead: none listens, or it was no connection that can be.
+    /// It was to be redirected to the local MTA, and put off instead: it was no connection that can be, or
+    /// [`NO_LOCAL_MTA`].
     pub const NOT_REDIRECTED: u16 = 16;
+    /// Because nothing listens where its socket could reach it.
+    pub const NO_LOCAL_MTA: u16 = 32;
+    /// It is with the local MTA, whatever its client asked for.
+    pub const REDIRECTED: u16 = 64;
 }
 
 /// One attempt and what became of it.

@@ -139,6 +139,10 @@ pub mod global {
     pub const SOCK_ADDR_SK: &str = "SOCK_ADDR_SK";
     /// Offset of the network namespace's pointer in `struct sock`.
     pub const SOCK_NET: &str = "SOCK_NET";
+    /// Offset of the byte in `struct sock` that holds `skc_ipv6only`.
+    pub const SOCK_V6ONLY: &str = "SOCK_V6ONLY";
+    /// Offset of `is_mptcp` in `struct tcp_sock`; 0 in a kernel without MPTCP.
+    pub const TCP_IS_MPTCP: &str = "TCP_IS_MPTCP";
     /// Offset of `user_ns` in `struct net`.
     pub const NET_USER_NS: &str = "NET_USER_NS";
     /// Offset of `level` in `struct user_namespace`.

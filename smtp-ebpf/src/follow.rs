@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use smtp_common::{
     connection::{Account, Address, Attempt, Port, Route},
-    counter::{Loss, Verdict},
+    counter::Loss,
     event::flag,
     session::{NO_UID, Session, seen, stage, what},
     tally::{MessageOutcome, SessionOutcome, Sum, Unit, Unseen, family},
@@ -115,7 +115,7 @@ pub(crate) fn begin(ctx: &SockAddrContext, task: &Task, attempt: &Attempt, outco
     session.port = outcome.port;
     session.flags = task.flags;
     // What is redirected is a submission to the local MTA.
-    let redirected = outcome.verdict as u8 == Verdict::Redirected as u8;
+    let redirected = task.flags & flag::REDIRECTED != 0;
     session.route = if redirected { Route::Local as u8 } else { outcome.route as u8 };
     // SAFETY: the helper fills the field or leaves it empty.
     unsafe {

@@ -70,9 +70,12 @@ fn smtp(ctx: &SockAddrContext, generation: u32, destination: Address, port: Port
     if policy.redirects != 0 {
         redirect::forget(ctx);
     }
-    if verdict as u8 == Verdict::Redirected as u8 && !redirect::redirect(ctx, &task, &destination, port, v6) {
-        task.flags |= flag::NOT_REDIRECTED;
-        outcome.verdict = Verdict::Deferred;
+    if verdict as u8 == Verdict::Redirected as u8 {
+        let told = redirect::redirect(ctx, &task, &destination, port, v6);
+        task.flags |= told;
+        if told & flag::REDIRECTED == 0 {
+            outcome.verdict = Verdict::Deferred;
+        }
     }
     if policy.sessions != 0 && is_made(outcome.verdict) && !follow::begin(ctx, &task, &attempt, &outcome) {
         // A user can use up the memory that sockets of his have for such things.

@@ -281,13 +281,18 @@ fn is_kernel_thread() -> bool {
     matches!(read::<u32>(task, TASK_FLAGS.load()), Some(flags) if flags & PF_KTHREAD != 0)
 }
 
+/// The address of the kernel's `struct sock`.
+#[inline(always)]
+pub(crate) fn kernel_socket(ctx: &SockAddrContext) -> Option<u64> {
+    // From the kernel's own context behind ours, `struct bpf_sock_addr_kern`: the verifier allows no arithmetic on the
+    // socket's pointer that our context has.
+    read::<u64>(ctx.as_ptr() as u64, SOCK_ADDR_SK.load())
+}
+
 /// The socket's network namespace.
 #[inline(always)]
 fn netns_of_socket(ctx: &SockAddrContext) -> Option<u64> {
-    // From the kernel's own context behind ours, `struct bpf_sock_addr_kern`: the verifier allows no arithmetic on the
-    // socket's pointer that our context has.
-    let sock = read::<u64>(ctx.as_ptr() as u64, SOCK_ADDR_SK.load())?;
-    read::<u64>(sock, SOCK_NET.load())
+    read::<u64>(kernel_socket(ctx)?, SOCK_NET.load())
 }
 
 /// The user who made a network namespace by himself, in a user namespace of his own. `None` for one that the host's root

@@ -160,6 +160,10 @@ pub(crate) static SOCK_ADDR_SK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static SOCK_NET: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
+pub(crate) static SOCK_V6ONLY: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TCP_IS_MPTCP: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
 pub(crate) static NET_USER_NS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static USER_NS_LEVEL: Global<u32> = Global::new(0);

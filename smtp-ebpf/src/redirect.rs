@@ -7,7 +7,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{BPF_F_CURRENT_NETNS, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock_addr, bpf_sock_tuple},
+    bindings::{BPF_F_CURRENT_NETNS, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr, bpf_sock_tuple},
     helpers::generated::{bpf_sk_lookup_tcp, bpf_sk_release, bpf_sk_storage_delete, bpf_sk_storage_get},
     programs::SockAddrContext,
 };
@@ -16,13 +16,17 @@ use smtp_common::{
     event::flag,
 };
 
-use crate::{identify::Task, maps::REDIRECTS};
+use crate::{
+    identify::{Task, kernel_socket, read},
+    maps::{REDIRECTS, SOCK_V6ONLY, TCP_IS_MPTCP},
+};
 
 /// The only port that is redirected: on 465 and 587 the client checks the server's certificate, and its password is not
 /// for the local MTA.
 const SMTP: Port = 25;
 
 const TCP_LISTEN: u32 = 10;
+const IPPROTO_MPTCP: u32 = 262;
 
 /// `::ffff:0:0/96`, the third word in network order.
 const MAPPED: u32 = 0x0000_ffff_u32.to_be();
@@ -45,28 +49,51 @@ enum Home {
     V6 = 6,
 }
 
-/// Leads a connection to the local MTA. False where that cannot be: another port, a container, a socket that is bound to
-/// an interface, no MTA that listens, no memory.
+/// Leads a connection to the local MTA. What came of it, as flags of the event.
 #[inline(always)]
-pub(crate) fn redirect(ctx: &SockAddrContext, task: &Task, destination: &Address, port: Port, v6: bool) -> bool {
+pub(crate) fn redirect(ctx: &SockAddrContext, task: &Task, destination: &Address, port: Port, v6: bool) -> u16 {
     if port != SMTP || task.flags & flag::FOREIGN_NETNS != 0 {
-        return false;
+        return flag::NOT_REDIRECTED;
     }
-    // SAFETY: plain reads of the context; the socket is never null here (`__cgroup_bpf_run_filter_sock_addr`).
-    let (socket, interface) = unsafe {
-        let socket = (*ctx.sock_addr).__bindgen_anon_1.sk;
-        if socket.is_null() { (socket, 1) } else { (socket, (*socket).bound_dev_if) }
-    };
-    if socket.is_null() || interface != 0 {
-        return false;
-    }
-    let home = if v6 && !destination.is_v4() && listens(ctx, Home::V6) {
+    let (low, high) = destination.halves();
+    let found = find_home(ctx.sock_addr, low, high, v6 as u32);
+    let home = if found == Home::V4 as u32 {
+        Home::V4
+    } else if found == Home::V6 as u32 {
         Home::V6
-    } else if listens(ctx, Home::V4) {
-        // An IPv6 socket reaches IPv4 by mapped addresses, unless it was told not to (IPV6_V6ONLY): then it fails.
+    } else {
+        return found as u16;
+    };
+    rewrite(ctx.sock_addr, home, v6);
+    flag::REDIRECTED
+}
+
+/// A [`Home`], with a note beside the socket of who was asked for; or flags of the event where there is none: the socket is
+/// bound or MPTCP's, no MTA listens, no memory. A global function, so that what it looks up is not on the stack when others
+/// need theirs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn find_home(ctx: *mut bpf_sock_addr, low: u64, high: u64, v6: u32) -> u32 {
+    const NO: u32 = flag::NOT_REDIRECTED as u32;
+    let (ctx, v6) = (SockAddrContext::new(ctx), v6 != 0);
+    // SAFETY: a plain read of the context; the socket is never null here (`__cgroup_bpf_run_filter_sock_addr`).
+    let socket = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
+    if socket.is_null() || is_bound(socket, v6) {
+        return NO;
+    }
+    let manner = manner_of(ctx.sock_addr);
+    // SAFETY: a plain read of the context. Kernels differ in which of the two sockets they show.
+    if manner & manner::MULTIPATH != 0 || unsafe { (*ctx.sock_addr).protocol } == IPPROTO_MPTCP {
+        return NO;
+    }
+    let destination = Address::from_halves(low, high);
+    let home = if v6 && !destination.is_v4() && listens(&ctx, Home::V6) {
+        Home::V6
+    } else if manner & manner::V6_ONLY == 0 && listens(&ctx, Home::V4) {
+        // An IPv6 socket reaches IPv4 by mapped addresses.
         Home::V4
     } else {
-        return false;
+        return NO | flag::NO_LOCAL_MTA as u32;
     };
     // SAFETY: the verifier has seen that the socket is one; the value is as long as the map's.
     let asked = unsafe {
@@ -79,12 +106,56 @@ pub(crate) fn redirect(ctx: &SockAddrContext, task: &Task, destination: &Address
     }
     .cast::<Asked>();
     if asked.is_null() {
-        return false;
+        return NO;
     }
     // SAFETY: memory that lives as long as the socket does.
-    unsafe { *asked = Asked { address: *destination, port: port as u32, _pad: 0 } };
-    rewrite(ctx.sock_addr, home, v6);
-    true
+    unsafe { *asked = Asked { address: destination, port: SMTP as u32, _pad: 0 } };
+    home as u32
+}
+
+/// Whether a socket has an interface or an address of its own. The one may not lead to loopback; with the other the MTA
+/// would see a client that is not at loopback, and may refuse for good what it is sent.
+#[inline(always)]
+fn is_bound(socket: *const bpf_sock, v6: bool) -> bool {
+    // SAFETY: plain reads of the socket, word by word.
+    unsafe {
+        if (*socket).bound_dev_if != 0 {
+            return true;
+        }
+        if !v6 {
+            return (*socket).src_ip4 != 0;
+        }
+        let word = |i: usize| core::ptr::read_volatile(&raw const (*socket).src_ip6[i]);
+        (word(0) | word(1) | word(2) | word(3)) != 0
+    }
+}
+
+/// Bits of [`manner_of`].
+mod manner {
+    /// An IPv6 socket that was told to keep away from IPv4 (IPV6_V6ONLY, or the sysctl `bindv6only`).
+    pub(super) const V6_ONLY: u32 = 1;
+    /// One of the connections that an MPTCP socket is made of. getpeername(2) is asked of the MPTCP socket, and cannot be
+    /// answered there.
+    pub(super) const MULTIPATH: u32 = 2;
+}
+
+/// What no field of the context tells of a socket. A global function, so that what it reads does not lie on the stack with
+/// all.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn manner_of(ctx: *mut bpf_sock_addr) -> u32 {
+    /// `skc_ipv6only` comes after four bits and one (`struct sock_common`, include/net/sock.h).
+    const IPV6ONLY: u8 = 1 << 5;
+    let Some(socket) = kernel_socket(&SockAddrContext::new(ctx)) else { return 0 };
+    let has = |offset: u32, bits: u8| offset != 0 && read::<u8>(socket, offset).is_some_and(|byte| byte & bits != 0);
+    let mut manner = 0;
+    if has(SOCK_V6ONLY.load(), IPV6ONLY) {
+        manner |= manner::V6_ONLY;
+    }
+    if has(TCP_IS_MPTCP.load(), u8::MAX) {
+        manner |= manner::MULTIPATH;
+    }
+    manner
 }
 
 /// A socket that is connected again asks for somebody else.

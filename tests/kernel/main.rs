@@ -18,6 +18,7 @@ mod messages;
 mod people;
 mod pipe;
 mod recipient_limits;
+mod redirect;
 mod root;
 mod sessions;
 mod ways;

@@ -3,6 +3,7 @@
 mod clients;
 mod limits;
 mod pipe;
+mod redirect;
 mod table;
 mod tls;
 

@@ -8,11 +8,12 @@ mod way;
 
 use crate::{Cgroup, Must, Netns, process::Running, tools};
 pub use plan::Way;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fmt,
     io::{BufRead, BufReader, Write},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     process::{ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
 };
@@ -60,6 +61,19 @@ impl fmt::Debug for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// One attempt.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Told {
+    /// Its place in the order in which they were begun.
+    pub n: u64,
+    pub result: String,
+    /// What getpeername(2) and getsockname(2) said afterwards, where they said something.
+    pub peer: Option<SocketAddr>,
+    pub own: Option<SocketAddr>,
+    /// What became of the same socket's next attempt ([`Dial::then`]).
+    pub then: Option<Box<Told>>,
 }
 
 /// Attempts to be made.
@@ -138,6 +152,26 @@ impl Dial {
         self.flag("stuffed")
     }
 
+    /// Binds its sockets to an address of the host first.
+    pub fn source(self, address: IpAddr) -> Self {
+        self.with("source", address)
+    }
+
+    /// Binds its sockets to an interface first (SO_BINDTODEVICE).
+    pub fn device(self, name: &str) -> Self {
+        self.with("device", name)
+    }
+
+    /// Keeps its IPv6 sockets away from IPv4.
+    pub fn v6only(self) -> Self {
+        self.flag("v6only")
+    }
+
+    /// After each attempt, connects the same socket there.
+    pub fn then(self, address: SocketAddr) -> Self {
+        self.with("then", address)
+    }
+
     /// How long one attempt may take (5 s).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with("timeout-ms", timeout.as_millis())
@@ -170,16 +204,25 @@ impl Dial {
     /// Makes the attempts and returns the result of each, by the order in which they were begun.
     #[track_caller]
     pub fn run_each(self) -> Vec<String> {
+        self.run_told().into_iter().map(|told| told.result).collect()
+    }
+
+    /// The same with all that is told of each.
+    #[track_caller]
+    pub fn run_told(self) -> Vec<Told> {
         let mut held = self.flag("each").launch();
-        let mut results = BTreeMap::new();
-        loop {
+        let mut all = Vec::new();
+        let tally = loop {
             let line = held.line();
-            let value: serde_json::Value = serde_json::from_str(&line).must(format_args!("not JSON: {line:?}"));
-            let (Some(n), Some(result)) = (value["n"].as_u64(), value["result"].as_str()) else { break };
-            results.insert(n, result.to_string());
-        }
+            match serde_json::from_str::<Told>(&line) {
+                Ok(told) => all.push(told),
+                Err(_) => break Tally::parse(&line),
+            }
+        };
+        assert_eq!(tally.total(), all.len() as u64, "smtp-dial told of each attempt");
         held.release();
-        results.into_values().collect()
+        all.sort_by_key(|told| told.n);
+        all
     }
 
     /// Sets everything up, sockets included for [`Way::SocketBefore`], and waits for [`Held::go`]. The

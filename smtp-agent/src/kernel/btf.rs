@@ -31,13 +31,16 @@ pub enum BtfError {
 /// that stand for one field, each was its name in some version.
 type Wanted = (&'static str, &'static [(&'static str, &'static [&'static str])]);
 
-const WANTED: [Wanted; 32] = [
+const WANTED: [Wanted; 34] = [
     (global::TASK_FLAGS, &[("task_struct", &["flags"])]),
     (global::TASK_THREAD_PID, &[("task_struct", &["thread_pid"])]),
     (global::PID_LEVEL, &[("pid", &["level"])]),
     (global::SOCK_ADDR_SK, &[("bpf_sock_addr_kern", &["sk"])]),
     // `possible_net_t` holds the pointer and nothing before it.
     (global::SOCK_NET, &[("sock", &["__sk_common"]), ("sock_common", &["skc_net"])]),
+    // A bit of the byte at this offset.
+    (global::SOCK_V6ONLY, &[("sock", &["__sk_common"]), ("sock_common", &["skc_ipv6only"])]),
+    (global::TCP_IS_MPTCP, &[("tcp_sock", &["is_mptcp"])]),
     (global::NET_USER_NS, &[("net", &["user_ns"])]),
     (global::USER_NS_LEVEL, &[("user_namespace", &["level"])]),
     (global::USER_NS_OWNER, &[("user_namespace", &["owner"])]),
@@ -68,6 +71,9 @@ const WANTED: [Wanted; 32] = [
     (global::LINK_NEXT, &[("cgrp_cset_link", &["cgrp_link"])]),
 ];
 
+/// Fields that not every kernel has (`CONFIG_MPTCP`): 0 stands for none.
+const OPTIONAL: [&str; 1] = [global::TCP_IS_MPTCP];
+
 /// Constants of the probe, each an offset in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offsets(pub [(&'static str, u32); WANTED.len()]);
@@ -82,10 +88,11 @@ impl Offsets {
     fn parse(data: &[u8]) -> Result<Self, BtfError> {
         let btf = Btf::parse(data)?;
         let mut found = WANTED.map(|(name, _)| (name, 0));
-        for ((_, offset), (_, path)) in found.iter_mut().zip(WANTED) {
-            for (structure, names) in path {
-                *offset += btf.offset_of_one(structure, names)?;
-            }
+        for ((name, offset), (_, path)) in found.iter_mut().zip(WANTED) {
+            *offset = match path.iter().map(|(structure, names)| btf.offset_of_one(structure, names)).sum() {
+                Err(BtfError::NoField(..)) if OPTIONAL.contains(name) => 0,
+                other => other?,
+            };
         }
         Ok(Self(found))
     }

@@ -3,7 +3,13 @@
 //! The client's next or blocked call fails with ECONNABORTED and the server gets a reset (`tcp_abort`,
 //! net/ipv4/tcp.c).
 
-use std::{fs::File, io, mem::size_of, net::IpAddr, thread};
+use std::{
+    fs::File,
+    io,
+    mem::size_of,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    thread,
+};
 
 use nix::{
     sched::{CloneFlags, setns},
@@ -53,8 +59,19 @@ pub fn destroy(event: &SessionEvent) -> io::Result<()> {
     thread::spawn(there).join().unwrap_or_else(|_| Err(io::Error::other("the thread failed")))
 }
 
+/// The other end as the socket has it: that of a redirected connection is the local MTA, whomever its client asked for.
+fn peer(event: &SessionEvent) -> IpAddr {
+    if event.flags & flag::REDIRECTED == 0 {
+        return event.destination.into();
+    }
+    match IpAddr::from(event.source) {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
 fn message(event: &SessionEvent) -> [u8; HEADER + REQUEST] {
-    let destination = IpAddr::from(event.destination);
+    let destination = peer(event);
     let family = if destination.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let mut out = Vec::with_capacity(HEADER + REQUEST);
     out.extend(((HEADER + REQUEST) as u32).to_ne_bytes());

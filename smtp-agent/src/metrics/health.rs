@@ -15,11 +15,12 @@ use crate::{
     kernel::{gate, maps::Maps},
 };
 
-/// The programs a policy asks for. Those that follow sessions are gone by intent where it counts no messages: a 0 there
-/// would alert.
+/// The programs a policy asks for. Those that follow sessions are gone by intent where it counts no messages, and those
+/// that answer for redirected connections where it redirects none: a 0 there would alert.
 pub fn wanted(policy: &Policy) -> impl Iterator<Item = &'static str> {
     let followers = program::FOLLOWERS.into_iter().filter(|_| policy.sessions != 0);
-    program::GATE.into_iter().chain(followers)
+    let redirectors = program::REDIRECTORS.into_iter().filter(|_| policy.redirects != 0);
+    program::GATE.into_iter().chain(followers).chain(redirectors)
 }
 
 pub(super) fn families(

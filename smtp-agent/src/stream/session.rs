@@ -46,6 +46,9 @@ pub struct Session {
     pub tgid: u32,
     pub comm: String,
     pub container: bool,
+    /// It was with the local MTA; `destination` is whom the client asked for.
+    #[serde(default)]
+    pub redirected: bool,
     pub messages: Outcomes,
     pub recipients: Outcomes,
     /// Payload octets each way, segments sent again, times the client spoke after the server had.
@@ -108,6 +111,7 @@ impl Session {
             tgid: event.tgid,
             comm: printable_until_nul(&event.comm),
             container: event.flags & flag::FOREIGN_NETNS != 0,
+            redirected: event.flags & flag::REDIRECTED != 0,
             messages: Outcomes {
                 accepted: message(MessageOutcome::Accepted),
                 deferred: message(MessageOutcome::Deferred),

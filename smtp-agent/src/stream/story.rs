@@ -40,8 +40,37 @@ pub struct Story {
     pub kernel_thread: bool,
     pub container: bool,
     pub subordinate_uid: bool,
+    /// Why it was deferred where the plan says "redirect"; one word of a closed list, see docs/metrics.md.
+    #[serde(default)]
+    pub not_redirected: Option<String>,
     /// Serial of the policy that decided.
     pub policy: u64,
+}
+
+/// What keeps a connection from being redirected: the word for programs, and the words for people.
+const NOT_REDIRECTED: [(&str, &str); 4] = [
+    ("port", "not redirected: only port 25 is"),
+    ("container", "not redirected: the local MTA is not in its network namespace"),
+    ("no_local_mta", "not redirected: nothing it can reach listens on port 25 of loopback"),
+    ("socket", "not redirected: its socket is bound to an address or interface, is of MPTCP, or has no memory left"),
+];
+
+fn not_redirected(event: &ConnectEvent) -> Option<String> {
+    let [port, container, no_local_mta, socket] = NOT_REDIRECTED.map(|(word, _)| word);
+    let has = |bit| event.flags & bit != 0;
+    let why = match event.port {
+        _ if !has(flag::NOT_REDIRECTED) => return None,
+        _ if has(flag::NO_LOCAL_MTA) => no_local_mta,
+        25 => {
+            if has(flag::FOREIGN_NETNS) {
+                container
+            } else {
+                socket
+            }
+        }
+        _ => port,
+    };
+    Some(why.to_owned())
 }
 
 impl Story {
@@ -75,6 +104,7 @@ impl Story {
             kernel_thread: event.flags & flag::KERNEL_THREAD != 0,
             container: event.flags & flag::FOREIGN_NETNS != 0,
             subordinate_uid: event.flags & flag::SUBORDINATE != 0,
+            not_redirected: not_redirected(event),
             policy: event.policy,
         }
     }
@@ -94,9 +124,11 @@ impl fmt::Display for Story {
             write!(f, "  ({unit})")?;
         }
         match &self.command {
-            Some(command) => write!(f, "  {}", command.join(" ")),
-            None if self.exe.is_none() => f.write_str("  (the process has ended)"),
-            None => Ok(()),
+            Some(command) => write!(f, "  {}", command.join(" "))?,
+            None if self.exe.is_none() => f.write_str("  (the process has ended)")?,
+            None => {}
         }
+        let why = NOT_REDIRECTED.iter().find(|(word, _)| self.not_redirected.as_deref() == Some(word));
+        why.map_or(Ok(()), |(_, text)| write!(f, "  ({text})"))
     }
 }

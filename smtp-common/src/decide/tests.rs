@@ -329,8 +329,7 @@ fn met(rule: Rule, shared: [Option<Purse>; SHARES], route: Route, attempts: usiz
         },
         1,
     );
-    let got = out.lock().unwrap().clone();
-    got
+    out.lock().unwrap().clone()
 }
 
 fn purse(level: Level, limit: u32, percent: u32) -> Purse {
@@ -375,6 +374,10 @@ fn a_shared_limit_has_a_soft_band_of_its_own() {
     let redirecting = Purse { on_soft: OnSoft::Redirect as u8, ..purse(Level::Group, 0, 100) };
     let redirecting = Purse { hour: Limit { limit: 0, band: 1 }, ..redirecting };
     assert_eq!(met(open, chain(&[redirecting]), Route::Remote, 1)[0].verdict, Verdict::Redirected);
+    let strict = Purse { flags: purse_flag::STRICT, ..redirecting };
+    let exempt = Rule::of(Action::Exempt, Origin::AllowUser);
+    let got = met(exempt, chain(&[strict]), Route::Remote, 1)[0].verdict;
+    assert_eq!(got, Verdict::Deferred, "the local MTA is not led to itself");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The inside of `smtp-dial`: becomes who it shall be, then connects.
 
 use super::{
+    Told,
     plan::{Plan, Way},
     way::{Dialler, name},
 };
@@ -16,6 +17,7 @@ use std::{
     ffi::CString,
     fs,
     io::{self, Write},
+    net::TcpStream,
     os::fd::OwnedFd,
     sync::{
         Mutex, PoisonError,
@@ -47,7 +49,7 @@ pub fn run(plan: &Plan) -> Result<()> {
             let (socket, result) = dialler.attempt();
             let result = name(result);
             if plan.each {
-                println!("{}", json!({"n": n, "result": result}));
+                println!("{}", json!(told(plan, n, &result, socket.as_ref())));
             }
             *own.entry(result).or_default() += 1;
             kept.extend(socket.filter(|_| plan.hold));
@@ -72,6 +74,24 @@ pub fn run(plan: &Plan) -> Result<()> {
     }
     drop(kept);
     Ok(())
+}
+
+/// What one attempt came to, and the same socket's next.
+fn told(plan: &Plan, n: u64, result: &str, socket: Option<&OwnedFd>) -> Told {
+    let stream = socket.and_then(|socket| socket.try_clone().ok()).map(TcpStream::from);
+    let here = |result: &str| Told {
+        n,
+        result: result.into(),
+        peer: stream.as_ref().and_then(|stream| stream.peer_addr().ok()),
+        own: stream.as_ref().and_then(|stream| stream.local_addr().ok()),
+        then: None,
+    };
+    let mut told = here(result);
+    if let (Some(socket), Some(to)) = (socket, plan.then) {
+        let result = name(Dialler::connect_again(socket, to));
+        told.then = Some(Box::new(here(&result)));
+    }
+    told
 }
 
 fn wait_for_a_line() -> Result<()> {

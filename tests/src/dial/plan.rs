@@ -2,7 +2,10 @@
 
 use crate::who::Who;
 use clap::{Parser, ValueEnum};
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 /// How a connection is made. Each is a path of its own through the kernel to the same hook.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -97,6 +100,18 @@ pub struct Plan {
     /// Leaves its sockets no room for anything to be kept beside them (net.core.optmem_max)
     #[arg(long)]
     pub stuffed: bool,
+    /// Binds its sockets to this address first
+    #[arg(long)]
+    pub source: Option<IpAddr>,
+    /// Binds its sockets to this interface first
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Keeps its IPv6 sockets away from IPv4 (IPV6_V6ONLY)
+    #[arg(long)]
+    pub v6only: bool,
+    /// After each attempt, connects the same socket there
+    #[arg(long)]
+    pub then: Option<SocketAddr>,
     /// How long one attempt may take
     #[arg(long, default_value_t = 5_000)]
     pub timeout_ms: u32,

@@ -15,7 +15,7 @@ use nix::{
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        socket::{MsgFlags, SockaddrLike, SockaddrStorage, connect, send, sendto, setsockopt, sockopt},
+        socket::{MsgFlags, SockaddrLike, SockaddrStorage, bind, connect, send, sendto, setsockopt, sockopt},
         time::TimeVal,
     },
 };
@@ -97,10 +97,28 @@ impl Dialler {
         if self.plan.reset && self.plan.way != Way::Udp {
             setsockopt(&socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?;
         }
+        if self.plan.v6only {
+            setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+        }
+        if let Some(device) = &self.plan.device {
+            setsockopt(&socket, sockopt::BindToDevice, &device.into())?;
+        }
+        if let Some(source) = self.plan.source {
+            bind(fd, &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
+        }
         if self.plan.stuffed {
             stuffing::stuff(&socket)?;
         }
         Ok(socket)
+    }
+
+    /// Connects a socket that was connected before, in the plain way.
+    pub(super) fn connect_again(socket: &OwnedFd, to: SocketAddr) -> nix::Result<()> {
+        // With AF_UNSPEC it is as if it had never been connected (connect(2)).
+        let nobody = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
+        // SAFETY: the address is as long as is said.
+        Errno::result(unsafe { libc::connect(socket.as_raw_fd(), &raw const nobody, size_of_val(&nobody) as u32) })?;
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(to))
     }
 
     fn connect(&mut self, socket: &OwnedFd) -> nix::Result<()> {

@@ -4,9 +4,16 @@ use super::{Letter, root::Root};
 use crate::{
     Cgroup, Must, Netns,
     mountns::MountNs,
-    process::{self, Output},
+    poll,
+    process::{self, Output, Running},
 };
-use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+use nix::sys::signal::{Signal, kill};
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
 
 const EXIM: &str = "/usr/sbin/exim4";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,6 +26,7 @@ pub struct Builder {
     main: String,
     transport: String,
     tls: bool,
+    listen: Option<SocketAddr>,
 }
 
 impl Builder {
@@ -52,11 +60,29 @@ impl Builder {
         self
     }
 
+    /// Runs a daemon, which takes mail there from clients at loopback.
+    pub fn listening(mut self, at: SocketAddr) -> Self {
+        self.listen = Some(at);
+        let (ip, port) = (at.ip().to_string().replace(':', "::"), at.port());
+        self.main_option(&format!("local_interfaces = {ip}\ndaemon_smtp_ports = {port}\nacl_smtp_rcpt = take"))
+    }
+
     #[track_caller]
     pub fn start(self) -> Exim {
+        self.start_in(None)
+    }
+
+    /// Starts its daemon, if it has one, in this cgroup.
+    #[track_caller]
+    pub fn start_in(self, cgroup: Option<&Cgroup>) -> Exim {
         let files = [("etc/exim4/exim4.conf", self.text())];
-        let exim = Exim { root: Root::new("mta", self.ns, &self.users, &files) };
+        let mut exim = Exim { daemon: None, root: Root::new("mta", self.ns, &self.users, &files) };
         exim.exim(&["-bV"], None, None).expect_ok("exim with the generated configuration");
+        if let Some(at) = self.listen {
+            let mut command = exim.root.command(EXIM, None, cgroup);
+            exim.daemon = Some(Running::start(command.arg("-bdf").stdin(Stdio::null())));
+            poll::eventually(PATIENCE, "exim listens", || TcpStream::connect(at).is_ok());
+        }
         exim
     }
 
@@ -70,6 +96,7 @@ impl Builder {
         format!(
             "primary_hostname = client.test\n\
              host_lookup =\n\
+             helo_lookup_domains =\n\
              tls_advertise_hosts =\n\
              keep_environment =\n\
              untrusted_set_sender = *\n\
@@ -79,6 +106,8 @@ impl Builder {
              trusted_users = root : Debian-exim\n\
              log_selector = +smtp_confirmation\n\
              {main}\
+             begin acl\n\
+             take:\n  accept hosts = <; 127.0.0.1 ; ::1\n\
              begin routers\n\
              returned:\n  driver = redirect\n  domains = client.test\n  data = :blackhole:\n\
              smarthost:\n  driver = manualroute\n  route_data = {address}\n  transport = remote_smtp\n  self = send\n\
@@ -91,15 +120,17 @@ impl Builder {
     }
 }
 
-/// An exim without a daemon: it runs when a test sends or looks at the queue.
+/// An exim, most often without a daemon: it runs when a test sends or looks at the queue.
 pub struct Exim {
+    /// Ended before its root goes.
+    daemon: Option<Running>,
     root: Root,
 }
 
 impl Exim {
     pub fn sending_to(smarthost: SocketAddr) -> Builder {
         let (main, transport) = (String::new(), String::new());
-        Builder { smarthost, ns: None, users: Vec::new(), main, transport, tls: false }
+        Builder { smarthost, ns: None, users: Vec::new(), main, transport, tls: false, listen: None }
     }
 
     /// Hands in a message as this user from this cgroup, and waits for the first attempt to deliver it
@@ -173,9 +204,27 @@ impl Exim {
         self.root.read("var/log/exim4/mainlog").unwrap_or_default()
     }
 
+    /// What waits, as mailq(1) shows it.
+    #[track_caller]
+    pub fn mailq(&self) -> String {
+        self.exim(&["-bp"], None, None).expect_ok("exim -bp").stdout
+    }
+
     /// The uid exim connects with.
     #[track_caller]
     pub fn uid(&self) -> u32 {
         self.root.uid_of("Debian-exim")
+    }
+}
+
+impl Drop for Exim {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon
+            && daemon.ended().is_none()
+        {
+            // It may end in this moment; `Running` kills what does not.
+            let _ = kill(daemon.pid(), Signal::SIGTERM);
+            daemon.wait(Duration::from_secs(5));
+        }
     }
 }

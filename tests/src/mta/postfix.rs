@@ -54,6 +54,8 @@ pub struct Builder {
     users: Vec<(String, u32)>,
     lmtp: bool,
     main: String,
+    /// A line for master.cf.
+    listen: String,
 }
 
 impl Builder {
@@ -75,6 +77,12 @@ impl Builder {
         self
     }
 
+    /// Takes mail there from clients at loopback.
+    pub fn listening(mut self, at: SocketAddr) -> Self {
+        self.listen = format!("{} inet n - n - - smtpd\n", bracketed(at));
+        self
+    }
+
     /// Adds a line to main.cf, such as `smtp_tls_security_level = may`.
     pub fn main_option(mut self, line: &str) -> Self {
         self.main += &format!("{line}\n");
@@ -84,7 +92,8 @@ impl Builder {
     /// Starts its daemons, in this cgroup: postfix connects from where its master is, not from the caller's.
     #[track_caller]
     pub fn start_in(self, cgroup: Option<&Cgroup>) -> Postfix {
-        let files = [("etc/postfix/main.cf", self.text()), ("etc/postfix/master.cf", MASTER.to_string())];
+        let master = format!("{MASTER}{}", self.listen);
+        let files = [("etc/postfix/main.cf", self.text()), ("etc/postfix/master.cf", master)];
         let root = Root::new("mta-postfix", self.ns, &self.users, &files);
         let mut command = root.command("/usr/sbin/postfix", None, cgroup);
         // It returns when the master listens on all its sockets.
@@ -119,6 +128,7 @@ impl Builder {
              lmtp_dns_support_level = disabled\n\
              smtp_host_lookup = native\n\
              lmtp_host_lookup = native\n\
+             mynetworks = 127.0.0.0/8 [::1]/128\n\
              smtp_connection_cache_destinations = {relay}\n\
              default_destination_concurrency_limit = 1\n\
              {main}"
@@ -134,7 +144,7 @@ pub struct Postfix {
 
 impl Postfix {
     pub fn sending_to(relay: SocketAddr) -> Builder {
-        Builder { relay, ns: None, users: Vec::new(), lmtp: false, main: String::new() }
+        Builder { relay, ns: None, users: Vec::new(), lmtp: false, main: String::new(), listen: String::new() }
     }
 
     /// Hands in a message as this user; postfix delivers it by and by, see [`Self::wait_until_tried`].
