@@ -90,7 +90,7 @@ fn the_level_keeps_quiet_what_is_below_it() {
 #[test]
 fn the_probe_speaks_only_when_asked() {
     for (level, speaks) in [("", false), ("log.probe = 'debug'\n", true)] {
-        let world = smtp_tests::World::with(&format!("log.level = 'info'\n{level}"));
+        let world = World::with(&format!("log.level = 'info'\n{level}"));
         world.dial().uid(smtp_tests::uid::DENIED).count(3).run();
         let heard = || world.agent.stderr_so_far().contains("61003");
         if speaks {

@@ -12,6 +12,7 @@ mod events;
 mod explain;
 mod host;
 mod hostile;
+mod howto;
 mod labels;
 mod lifecycle;
 mod logging;

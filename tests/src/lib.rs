@@ -12,6 +12,7 @@ pub mod dial;
 pub mod hands;
 pub mod home;
 pub mod hostile;
+pub mod howto;
 pub mod http;
 pub mod limits;
 pub mod listener;

@@ -40,6 +40,12 @@ use crate::{
     },
 };
 
+mod source;
+mod written;
+
+use source::Source;
+use written::{Written, written};
+
 /// What is asked about.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Asked {
@@ -68,183 +74,6 @@ impl Asked {
 
 /// Where TLS begins with the first byte (RFC 8314, 3.3).
 const SUBMISSIONS: u16 = 465;
-
-/// Where the policy comes from: the gate in force, or the configuration where there is none.
-enum Source {
-    Gate(Box<Maps>, Policy),
-    /// A cgroup is known by the number of its chain here.
-    Config(Box<Compiled>),
-}
-
-impl Rules for Source {
-    type Ref<T: Copy + 'static> = Box<T>;
-
-    fn part<T: Copy, U: Copy>(whole: Box<T>, part: impl FnOnce(&T) -> &U) -> Box<U> {
-        Box::new(*part(&whole))
-    }
-
-    fn rule(&self, account: Account) -> Option<Box<Rule>> {
-        match self {
-            Self::Gate(maps, _) => Rules::rule(&**maps, account),
-            Self::Config(compiled) => {
-                compiled.rules.iter().find(|(a, _)| *a == account).map(|(_, rule)| Box::new(*rule))
-            }
-        }
-    }
-
-    fn plan(&self, plan: u16) -> Option<Box<PlanLimits>> {
-        match self {
-            Self::Gate(maps, _) => maps.plan(plan),
-            Self::Config(compiled) => compiled.plans.get(plan as usize).copied().map(Box::new),
-        }
-    }
-
-    fn by_hand(&self, account: Account) -> Option<Box<ByHand>> {
-        match self {
-            Self::Gate(maps, _) => maps.by_hand(account),
-            Self::Config(compiled) => {
-                compiled.by_hand.iter().find(|(a, _)| *a == account).map(|(_, said)| Box::new(*said))
-            }
-        }
-    }
-
-    fn chain_of(&self, cgroup: u64) -> Option<Box<Chain>> {
-        match self {
-            Self::Gate(maps, _) => maps.chain_of(cgroup),
-            Self::Config(compiled) => compiled.ledger.get(cgroup as u32).copied().map(Box::new),
-        }
-    }
-}
-
-impl Source {
-    fn policy(&self) -> &Policy {
-        match self {
-            Self::Gate(_, policy) => policy,
-            Self::Config(compiled) => &compiled.policy,
-        }
-    }
-
-    /// What the gate has learned a container is called.
-    fn container(&self, account: Account) -> Option<String> {
-        match self {
-            Self::Gate(maps, _) => maps.name(account).filter(|_| account.is_container()),
-            Self::Config(_) => None,
-        }
-    }
-
-    fn has_port(&self, port: u16) -> Result<bool> {
-        match self {
-            Self::Gate(maps, _) => Ok(maps.ports()?.contains(port)),
-            Self::Config(compiled) => Ok(compiled.ports.contains(&port)),
-        }
-    }
-
-    fn owner_of(&self, uid: u32) -> Result<Option<u32>> {
-        match self {
-            Self::Gate(maps, _) => maps.owner_of(uid),
-            Self::Config(compiled) => {
-                let of = compiled.subuids.iter().filter(|p| p.covers(uid)).max_by_key(|p| p.bits);
-                Ok(of.map(|p| p.owner))
-            }
-        }
-    }
-
-    fn is_local(&self, address: &Address) -> bool {
-        match self {
-            Self::Gate(maps, _) => maps.is_local(address),
-            Self::Config(_) => address.is_loopback() || own_addresses().contains(address),
-        }
-    }
-
-    /// What an account shares with others by a chain.
-    fn purses(&self, chain: Option<Chain>) -> Vec<(Purse, String)> {
-        let numbers = chain.into_iter().flat_map(|chain| chain.purses).filter(|&number| number != 0);
-        let found = |number: u32| match self {
-            Self::Gate(maps, _) => {
-                let purse = maps.purse(number)?;
-                Some((purse, maps.name(purse.scope).unwrap_or_default()))
-            }
-            Self::Config(compiled) => {
-                let at = number as usize - 1;
-                Some((*compiled.ledger.purses().get(at)?, compiled.ledger.names().get(at)?.1.clone()))
-            }
-        };
-        numbers.filter_map(found).collect()
-    }
-
-    fn chain(&self, number: u32) -> Option<Chain> {
-        match self {
-            Self::Gate(maps, _) => maps.chain(number),
-            Self::Config(compiled) => compiled.ledger.get(number).copied(),
-        }
-    }
-
-    /// The innermost cgroup around a path that a rule matches: in the v2 hierarchy, else in systemd's own.
-    fn cgroup(&mut self, tree: &Tree, path: &str) -> u64 {
-        let around: Vec<&str> = ancestry(path).collect();
-        if let Self::Gate(maps, _) = self {
-            let found = around.iter().rev().flat_map(|path| tree.find(path));
-            let matched: Vec<_> = found.filter_map(|cgroup| Some((cgroup, maps.matched(cgroup)?))).collect();
-            let in_v2 = matched.iter().find(|(cgroup, _)| !cgroup.v1);
-            return in_v2.or(matched.first()).map_or(0, |(_, path)| *path);
-        }
-        let found = around.into_iter().rev().find_map(|path| match self {
-            Self::Gate(..) => None,
-            Self::Config(compiled) => {
-                let Compiled { cgroups, ledger, .. } = &mut **compiled;
-                cgroups.matches(path).then(|| cgroups.chain(path, ledger).0 as u64)
-            }
-        });
-        found.unwrap_or(0)
-    }
-
-    /// What the exceptions say of a connection.
-    fn excepted(&self, account: Account, cgroup: u64, port: u16, to: Option<IpAddr>) -> u8 {
-        let marks = self.chain_of(cgroup).map_or([0; LINKS], |chain| chain.marks);
-        let shapes = self.policy().exceptions;
-        // Some server elsewhere, which no exception names: one address that is none.
-        let to = to.map_or(Address([0; 4]), Address::from);
-        match self {
-            Self::Gate(maps, _) => {
-                let generation = maps.active().unwrap_or_default();
-                exception(&**maps, generation, shapes, &marks, account, port, to)
-            }
-            Self::Config(compiled) => exception(&List(&compiled.exceptions), 0, shapes, &marks, account, port, to),
-        }
-    }
-
-    /// Copies of what the gate remembers of this account, of what it shares and of the host.
-    fn copy(&self, attempt: &Attempt, rule: &Rule) -> Result<words::Copy> {
-        let account = attempt.account;
-        let limits = self.plan(rule.plan).filter(|_| rule.has(rule_flag::UNITS)).map(|limits| *limits);
-        let cgroup = self.chain_of(attempt.cgroup).map(|chain| *chain);
-        let shared = [self.purses(self.chain(rule.chain as u32)), self.purses(cgroup)];
-        let mut copy = words::Copy { limits, shared, ..words::Copy::default() };
-        if let Self::Gate(maps, _) = self {
-            let scopes: Vec<Account> = copy.shared.iter().flatten().map(|(purse, _)| purse.scope).collect();
-            for scope in scopes.into_iter().chain([account, Account::HOST]) {
-                for lane in Lane::ALL {
-                    let key = WindowKey::new(scope, lane);
-                    if let Some(windows) = maps.windows(&key)? {
-                        copy.windows.insert(key, windows);
-                    }
-                }
-            }
-            copy.tripped = maps.tripped(account);
-        }
-        Ok(copy)
-    }
-}
-
-fn own_addresses() -> HashSet<Address> {
-    let all = getifaddrs().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
-    let ip = |a: nix::ifaddrs::InterfaceAddress| {
-        let address = a.address?;
-        let v4 = address.as_sockaddr_in().map(|a| a.ip().into());
-        v4.or_else(|| address.as_sockaddr_in6().map(|a| a.ip().into()))
-    };
-    all.into_iter().filter_map(ip).map(|ip: IpAddr| Address::from(ip)).collect()
-}
 
 pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
     let lenient = lenient::load(path);
@@ -277,7 +106,9 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
     let policy = source.policy();
     let rule = select(Box::new(*policy), &source, &attempt, boot_nanos());
     let mut copy = source.copy(&attempt, &rule)?;
-    let question = Question { policy, rule: &rule, attempt: &attempt, unit: args.unit.unit(), now: boot_nanos() };
+    // Of a message that nobody sees only the connection is decided.
+    let unit = args.unit.unit().filter(|_| unseen(args, policy).is_none());
+    let question = Question { policy, rule: &rule, attempt: &attempt, unit, now: boot_nanos() };
     let words::Answer { decision, left, brake } = question.answer(&mut copy);
     let verdict = if policy.enforce == 1 { decision.verdict } else { decision.verdict.observed() };
     let code = if verdict.is_stop() { Code::No } else { Code::Fine };
@@ -288,6 +119,8 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
         list::deciding(&lenient.paths.state, attempt.account, container.as_deref(), cgroup.as_deref())
     });
     let said = said.flatten();
+    let users = Database::read();
+    let written = config.as_ref().and_then(|config| written(config, &users, &rule, attempt.account, cgroup.as_deref()));
     let answer = Answer {
         args,
         uid,
@@ -300,6 +133,7 @@ pub(super) fn explain(path: &Path, args: &Explain) -> Result<Code> {
         left,
         brake,
         said,
+        written,
     };
     if args.json.json {
         output::json(&answer.json())?;
@@ -339,6 +173,16 @@ fn attempt(
     Ok((Attempt { account, route, host_uid: None, cgroup, exception }, path_below))
 }
 
+/// Why a message that is asked about would not be seen.
+fn unseen(args: &Explain, policy: &Policy) -> Option<&'static str> {
+    args.unit.unit()?;
+    if policy.sessions == 0 {
+        Some("[smtp] messages = false")
+    } else {
+        (args.port == SUBMISSIONS).then_some("port 465 is TLS from the first byte")
+    }
+}
+
 /// The decision and everything that led to it.
 struct Answer<'a> {
     args: &'a Explain,
@@ -352,6 +196,8 @@ struct Answer<'a> {
     left: Vec<words::Left>,
     brake: Option<words::Brake>,
     said: Option<Entry>,
+    /// Where the configuration says so, as it is now.
+    written: Option<Written>,
 }
 
 impl Answer<'_> {
@@ -368,6 +214,8 @@ impl Answer<'_> {
             "verdict": self.verdict.name(),
             "reason": self.reason.name(),
             "rule": words::origin(&self.rule),
+            "written": self.written.as_ref().map(|written| written.at.to_string()),
+            "replaces": self.written.as_ref().and_then(|written| Some(written.replaces.as_ref()?.to_string())),
             "plan": self.plan(),
             "limits": self.left,
             "brake": self.brake,
@@ -389,36 +237,31 @@ impl Answer<'_> {
         };
         // Who may not connect never comes to send.
         let shut = [Action::Deny as u8, Action::Closed as u8].contains(&self.rule.action);
-        let met_as = self.args.unit.unit().filter(|_| !shut);
+        let unseen = unseen(self.args, self.source.policy());
+        let met_as = self.args.unit.unit().filter(|_| !shut && unseen.is_none());
         let mut lines = vec![
             format!("{} to {to}, port {port}, route {route}{unit}:", self.who()),
             format!("  verdict  {}", words::verdict(self.verdict, met_as)),
             format!("  reason   {}", words::reason(self.reason)),
             format!("  rule     {}{plan}", words::origin(&self.rule)),
         ];
+        lines.extend(self.written.as_ref().map(|written| {
+            let instead = written.replaces.as_ref().map(|place| format!(", in place of {place}")).unwrap_or_default();
+            format!("  written  {}{instead}", written.at)
+        }));
         lines.extend(self.said.as_ref().map(|entry| format!("  by hand  {}", list::line(entry))));
         lines.extend(self.left.iter().map(limit));
         lines.extend(self.brake.as_ref().map(brake));
         if self.rule.has(rule_flag::NOT_THE_HOSTS) {
             lines.push("  host     not charged to its budget: [host] list_users names this account".to_owned());
         }
-        lines.extend(self.unseen().map(|why| format!("  note     messages are neither counted nor limited: {why}")));
+        lines.extend(unseen.map(|why| format!("  note     messages are neither counted nor limited: {why}")));
         let source = match self.source {
             Source::Gate(_, policy) => format!("the gate in force, policy generation {}", policy.serial),
             Source::Config(_) => "the configuration alone: no gate is pinned, so nothing has been counted".to_owned(),
         };
         lines.push(format!("  source   {source}"));
         lines
-    }
-
-    /// Why a message that is asked about would not be seen.
-    fn unseen(&self) -> Option<&'static str> {
-        self.args.unit.unit()?;
-        if self.source.policy().sessions == 0 {
-            Some("[smtp] messages = false")
-        } else {
-            (self.args.port == SUBMISSIONS).then_some("port 465 is TLS from the first byte")
-        }
     }
 
     fn is_the_hosts(&self) -> bool {
@@ -437,6 +280,9 @@ impl Answer<'_> {
 
     /// The plan's name, as long as the configuration still says of it what the gate does.
     fn plan(&self) -> Option<&str> {
+        if [Origin::ByHand as u8, Origin::Exception as u8].contains(&self.rule.origin) {
+            return None;
+        }
         if self.rule.action == Action::Closed as u8 {
             return Some("deny");
         }

@@ -22,7 +22,7 @@ use crate::{
         database::Database,
         subuid::{self, Prefix},
     },
-    config::{Config, Mode, Name, OnSoft, Pattern, PlanRef, Problem, Problems, Spot, Subject},
+    config::{Config, Mode, Name, OnSoft, Pattern, Plan, PlanRef, Problem, Problems, Spot, Subject},
 };
 
 /// A policy ready for the kernel.
@@ -221,7 +221,9 @@ impl<'a> Compiler<'a> {
 
     /// Enters the totals of plans.
     fn totals(&mut self) {
-        for (number, plan) in self.config.plans.iter().enumerate().filter(|(_, plan)| plan.total.is_set()) {
+        // A plan that a rule made of another one shares that one's purse.
+        let own = |plan: &Plan| plan.base.is_none() && plan.total.is_set();
+        for (number, plan) in self.config.plans.iter().enumerate().filter(|(_, plan)| own(plan)) {
             let purse = purse(Level::Plan, plan_scope(&plan.name), plan.total, None);
             self.totals.insert(number, self.ledger.purse(purse, plan.name.clone()));
         }
@@ -415,6 +417,17 @@ mod tests {
         for (text, uid, expected) in cases {
             assert_eq!(origin(&compiled(&format!("{base}{text}")), uid), Some(expected as u8), "{text}");
         }
+    }
+
+    #[test]
+    fn a_plan_that_a_rule_made_shares_the_total_of_the_plan_it_was_made_of() {
+        let text =
+            "[plan.standard]\nper_hour=9\n[plan.standard.total]\nper_day=50\n[[rule]]\nuser=\"ann\"\nper_hour=3\n";
+        let compiled = compiled(text);
+        let names: Vec<_> = compiled.ledger.names().iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["standard"]);
+        let ann = compiled.rules.iter().find(|(account, _)| *account == Account::user(1)).expect("a rule");
+        assert_eq!((ann.1.hour.limit, ann.1.chain), (3, compiled.policy.default.chain));
     }
 
     #[test]

@@ -303,7 +303,7 @@ pub fn verdict(verdict: Verdict, unit: Option<Unit>) -> &'static str {
     match verdict {
         Verdict::Refused if unit.is_some() => "would be refused: the connection is ended (connection aborted)",
         Verdict::Allowed => "would be allowed",
-        Verdict::Exempt => "would be allowed: this account has no limits",
+        Verdict::Exempt => "would be allowed: no limit holds for it",
         Verdict::Deferred => "would be deferred (connection refused, so that a queueing client tries again)",
         Verdict::Redirected => "would be redirected to the local MTA",
         Verdict::Refused => "would be refused (operation not permitted)",
@@ -318,7 +318,7 @@ pub fn reason(reason: Reason) -> String {
         let who = match level {
             Level::Cgroup => "the rule for its cgroup",
             Level::User => "the account",
-            Level::Group => "a group of its together",
+            Level::Group => "a group it belongs to",
             Level::Plan => "everyone on its plan together",
             Level::Host => "the whole host",
         };

@@ -88,7 +88,7 @@ impl Builder {
 
     /// Exim's configuration: everything goes to the smarthost, nothing asks the DNS. Bounces to senders in
     /// client.test end here: at the sink they would be messages that no test has sent.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         // In a list, which route_data is, a colon is written twice.
         let address = self.smarthost.ip().to_string().replace(':', "::");
         let (port, main, transport) = (self.smarthost.port(), &self.main, &self.transport);

@@ -155,7 +155,8 @@ impl<'a> Column<'a> {
 }
 
 fn is_empty(cell: &str) -> bool {
-    matches!(cell, NOTHING | "0" | "")
+    // Nothing used of a limit is nothing, too.
+    matches!(cell, NOTHING | "0" | "") || cell.starts_with("0/")
 }
 
 /// The accounts that have something in a column of the table, in the columns that anybody has something in.
@@ -189,7 +190,11 @@ fn connections(accounts: &[AccountStatus]) -> Option<String> {
             "PASSED",
             &[Verdict::Allowed, Verdict::Exempt, Verdict::WouldDefer, Verdict::WouldRedirect, Verdict::WouldRefuse],
         ),
-        remote("DEFERRED", &[Verdict::Deferred, Verdict::Redirected]),
+        Column::number("WOULD STOP", move |a| {
+            sum(&a.remote, &[Verdict::WouldDefer, Verdict::WouldRedirect, Verdict::WouldRefuse])
+        }),
+        remote("DEFERRED", &[Verdict::Deferred]),
+        Column::number("REDIRECTED", move |a| sum(&a.remote, &[Verdict::Redirected])),
         remote("REFUSED", &[Verdict::Refused]),
         Column::number("LOCAL", |a| a.local.values().sum()).always(),
         Column::number("PIPE", |a| a.pipe.values().sum()),

@@ -105,6 +105,22 @@ fn columns_are_shown_where_somebody_has_something_and_rows_too() {
 }
 
 #[test]
+fn what_is_redirected_or_would_be_stopped_has_a_column_of_its_own() {
+    let mut shop = account("shop");
+    shop.remote = [("allowed", 3), ("redirected", 2), ("deferred", 1), ("would_refuse", 4), ("would_defer", 5)].into();
+    let mut idle = account("idle");
+    idle.limits = vec![held("message", Span::Hour, 0, Some(50))];
+    assert_eq!(
+        tables(vec![shop, idle]),
+        "connections\n\
+         \x20 ACCOUNT HOUR DAY PASSED WOULD STOP DEFERRED REDIRECTED REFUSED LOCAL RULE\n\
+         \x20 shop       -   -     12          9        1          2       0     0 [default]\n\
+         \x20 idle       -   -      3          0        0          0       0     0 [default]",
+        "and nothing used of a limit is no line of its own"
+    );
+}
+
+#[test]
 fn a_crowded_table_fits_a_hundred_columns() {
     let mut full = account("container:docker-4f2c1d9e8b7a");
     full.rule = "[default] plan";
