@@ -100,7 +100,7 @@ fn variables(dashboard: &Value) -> Vec<(String, String)> {
 #[test]
 fn every_query_of_the_dashboard_finds_data_of_a_real_agent_and_no_rule_fails() {
     let world = World::with(
-        "[plan.standard]\nper_hour = 20\nper_day = 100\nsoft_percent = 150\n[host]\nper_hour = 1000\nper_day = 1000\n",
+        "[plan.standard]\nper_hour = 20\nper_day = 100\nsoft_percent = 150\n[plan.standard.total]\nper_day = 900\n[host]\nper_hour = 1000\nper_day = 1000\n",
     );
     // One that can be talked to.
     let _sink =

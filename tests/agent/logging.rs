@@ -91,7 +91,7 @@ fn the_level_keeps_quiet_what_is_below_it() {
 fn the_probe_speaks_only_when_asked() {
     for (level, speaks) in [("", false), ("log.probe = 'debug'\n", true)] {
         let world = World::with(&format!("log.level = 'info'\n{level}"));
-        world.dial().uid(smtp_tests::uid::DENIED).count(3).run();
+        world.dial().uid(uid::DENIED).count(3).run();
         let heard = || world.agent.stderr_so_far().contains("61003");
         if speaks {
             eventually(SOON, "the probe tells of the attempts", heard);

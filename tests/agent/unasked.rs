@@ -56,6 +56,8 @@ fn files_that_change_are_loaded_by_themselves_where_that_is_wanted() {
     fs::write(&file, "[[rule]]\nuser = '61001'\nplan = 'denied'\n").must("a file");
     eventually(SOON, "a broken file is noticed", || success() == Some(0.0));
     assert!(refused(), "the policy before stays");
+    let audit = fs::read_to_string(world.agent.state_dir().join("audit.log")).must("an audit log");
+    assert_has(&audit, &["\"user\":\"changed files\"", "\"outcome\":\"failed\""]);
     let errors = || world.agent.stderr_so_far().matches("was not reloaded").count();
     let so_far = errors();
     std::thread::sleep(Duration::from_secs(3));

@@ -39,7 +39,7 @@ pub enum Outcome {
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     time: Time,
-    /// None of a signal, which does not tell.
+    /// None of a signal and of a changed file, which do not tell.
     uid: Option<u32>,
     user: Option<String>,
     pid: Option<i32>,
@@ -62,6 +62,8 @@ struct Line<'a> {
 pub enum Asker {
     Peer(Peer),
     Signal,
+    /// Somebody who changed a file that is watched.
+    Files,
 }
 
 pub struct Audit {
@@ -139,11 +141,12 @@ impl Line<'_> {
     fn of(asker: Asker) -> Self {
         let peer = match asker {
             Asker::Peer(peer) => Some(peer),
-            Asker::Signal => None,
+            Asker::Signal | Asker::Files => None,
         };
-        let user = match peer {
-            Some(peer) => user_name(peer.uid),
-            None => Some("signal".to_owned()),
+        let user = match asker {
+            Asker::Peer(peer) => user_name(peer.uid),
+            Asker::Signal => Some("signal".to_owned()),
+            Asker::Files => Some("changed files".to_owned()),
         };
         Self {
             time: Time::now(),

@@ -13,6 +13,10 @@ use super::{
 };
 use crate::{
     config::{Config, Quotas},
+    control::{
+        Request,
+        audit::{Asker, Outcome},
+    },
     policy::limits::Moment,
 };
 
@@ -69,7 +73,9 @@ pub async fn changed_files(shared: Arc<Shared>) {
         } else if loaded.as_ref() != Some(&now) && before.as_ref() == Some(&now) {
             loaded = Some(now.clone());
             // One that cannot be loaded is not tried again before it changes.
-            let _ = reload(&shared, Cause::Files).await;
+            let done = reload(&shared, Cause::Files).await;
+            let outcome = done.as_ref().map(|_| Outcome::Done).map_err(|e| e.message.as_str());
+            tokio::task::block_in_place(|| shared.audit.change(Asker::Files, &Request::Reload {}, outcome));
         }
         before = Some(now);
     }
