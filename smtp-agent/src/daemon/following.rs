@@ -137,6 +137,9 @@ impl Following {
 
     /// Finds the chain of a path, for whatever is or will be there.
     fn know(&mut self, path: String, places: &mut Places) {
+        if self.paths.contains_key(&path) {
+            return;
+        }
         let (chain, left_out) = self.rules.chain(&path, &mut self.ledger);
         if left_out > 0 && !self.crowded {
             self.crowded = true;
@@ -145,7 +148,8 @@ impl Following {
                 "more rules match this cgroup than it can be held to: the loosest are left out"
             );
         }
-        if chain != 0 && self.paths.insert(path.clone(), chain) != Some(chain) {
+        if chain != 0 {
+            self.paths.insert(path.clone(), chain);
             places.paths.push((path, chain));
         }
     }

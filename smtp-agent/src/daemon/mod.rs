@@ -7,4 +7,5 @@ pub mod reload;
 pub mod run;
 pub mod schedule;
 pub mod shared;
+pub mod sweep;
 pub mod watch;

@@ -173,6 +173,7 @@ fn try_reload(
         &state,
         following.paths().into_iter(),
     )?;
+    shared.replaced.notify_one();
     *following = now_following;
     if !watches {
         gate.detach_watchers()?;

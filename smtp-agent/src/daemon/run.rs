@@ -23,6 +23,7 @@ use super::{
     reload::{Cause, compile_for_kernel, drop_what_is_not_needed, log_absent, log_warnings, reload},
     schedule,
     shared::{Parts, Shared},
+    sweep,
     watch::{self, NamesSeen},
 };
 use crate::{
@@ -123,6 +124,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     ));
     shared.status.reloaded(unresolved, max_users, moment);
     shared.status.ready.store(true, Ordering::Relaxed);
+    shared.replaced.notify_one();
 
     let mut tasks = JoinSet::new();
     let events = Events::open(&shared.pins)?;
@@ -150,6 +152,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     tasks.spawn(endless("changed files", schedule::changed_files(shared.clone())));
     tasks.spawn(named("programs", watch::programs(shared.clone())));
     tasks.spawn(endless("by hand", by_hand::keep(shared.clone())));
+    tasks.spawn(endless("sweeper", sweep::sweep(shared.clone())));
     tasks.spawn(endless("gate", watch::gate(shared.clone())));
     tasks.spawn(endless("control", control::server::serve(shared.clone(), socket)));
     if let Some(listener) = listener {

@@ -43,6 +43,8 @@ pub struct Shared {
     pub rights: Rights,
     pub audit: Audit,
     said: std::sync::Mutex<Kept>,
+    /// A policy has taken the place of another, whose remains are still in the maps.
+    pub replaced: Notify,
     maps: RwLock<Maps>,
 }
 
@@ -107,6 +109,7 @@ impl Shared {
             config: Mutex::new(parts.config),
             gate: Mutex::new((parts.gate, parts.hierarchy)),
             following: Mutex::new(parts.following),
+            replaced: Notify::new(),
             maps: RwLock::new(parts.maps),
         }
     }

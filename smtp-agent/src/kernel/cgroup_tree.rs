@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    os::unix::fs::DirEntryExt,
+    os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -80,6 +80,8 @@ impl Tree {
 
 /// Directories below one, with their inode numbers, which are the cgroups' ids. What cannot be read, or is not UTF-8, is
 /// left out: no pattern can mean it.
+///
+/// Most cgroups have none below them, and their dozens of files need not be listed to see it.
 fn walk(directory: &Path, path: &mut String, depth: usize, each: &mut dyn FnMut(u64, &str)) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
@@ -89,11 +91,17 @@ fn walk(directory: &Path, path: &mut String, depth: usize, each: &mut dyn FnMut(
         path.push('/');
         path.push_str(name);
         each(entry.ino(), path);
-        if depth < DEPTH {
+        if depth < DEPTH && !is_leaf(&entry) {
             walk(&entry.path(), path, depth + 1, each);
         }
         path.truncate(length);
     }
+}
+
+/// Whether a directory has none below it: each would be one link more than its own two (`kernfs_refresh_inode`; so it is
+/// with most file systems, and those that do not count say 1).
+fn is_leaf(entry: &fs::DirEntry) -> bool {
+    entry.metadata().is_ok_and(|directory| directory.nlink() == 2)
 }
 
 /// From the text of /proc/self/cgroup (cgroups(7)).

@@ -54,6 +54,8 @@ pub struct Maps {
     cgroups: HashMap<MapData, CgroupKey, u64>,
     paths: HashMap<MapData, PathKey, u32>,
     exceptions: LpmTrie<MapData, ExceptionKey, u32>,
+    /// The generation that is not in force is known to be empty.
+    is_swept: bool,
 }
 
 /// Entries in use and room, for one map.
@@ -113,6 +115,7 @@ impl Maps {
             cgroups: typed(pins, map::CGROUPS, Map::HashMap)?,
             paths: typed(pins, map::PATHS, Map::HashMap)?,
             exceptions: typed(pins, map::EXCEPTIONS, Map::LpmTrie)?,
+            is_swept: false,
         })
     }
 

@@ -1,7 +1,8 @@
 //! Which patterns a cgroup's path matches, out of thousands.
 //!
-//! Each pattern is filed under what stands before its first special character. A path is asked for the beginnings of it
-//! that are as long as some such prefix, and only the few patterns found there are tried.
+//! Each pattern is filed under what stands before its first special character, and where that is a star and the only one,
+//! under what stands after it. A path is asked for the beginnings (and ends) of it that are as long as some such part, and
+//! only the few patterns found there are tried.
 
 use std::{
     cell::OnceCell,
@@ -15,7 +16,7 @@ use crate::config::Pattern;
 #[derive(Debug, Clone, Default)]
 pub struct Patterns {
     all: Vec<Filed>,
-    by_prefix: HashMap<String, Vec<usize>>,
+    by_prefix: HashMap<String, Drawer>,
     /// Lengths of the prefixes there are, in octets.
     lengths: BTreeSet<usize>,
 }
@@ -32,11 +33,19 @@ enum Shape {
     Exact,
     /// One star and nothing else that is special: what stands before and after it. Most patterns are of this kind, and
     /// compiling thousands of them takes longer than all else.
-    OneStar {
-        suffix: String,
-        prefix: usize,
-    },
+    OneStar,
     Any(OnceCell<GlobMatcher>),
+}
+
+/// Numbers of the patterns with one prefix.
+#[derive(Debug, Clone, Default)]
+struct Drawer {
+    exact: Vec<usize>,
+    /// By what stands after the star: thousands may begin alike.
+    one_star: HashMap<String, Vec<usize>>,
+    /// Lengths of that, in octets.
+    lengths: BTreeSet<usize>,
+    any: Vec<usize>,
 }
 
 fn is_special(c: char) -> bool {
@@ -49,15 +58,23 @@ impl Patterns {
         let text = pattern.as_str();
         let prefix = &text[..text.find(is_special).unwrap_or(text.len())];
         let rest = &text[prefix.len()..];
-        let shape = match rest.strip_prefix('*') {
-            None if rest.is_empty() => Shape::Exact,
-            Some(suffix) if !suffix.contains(is_special) => {
-                Shape::OneStar { suffix: suffix.to_owned(), prefix: prefix.len() }
-            }
-            _ => Shape::Any(OnceCell::new()),
-        };
         self.lengths.insert(prefix.len());
-        self.by_prefix.entry(prefix.to_owned()).or_default().push(self.all.len());
+        let (number, drawer) = (self.all.len(), self.by_prefix.entry(prefix.to_owned()).or_default());
+        let shape = match rest.strip_prefix('*') {
+            None if rest.is_empty() => {
+                drawer.exact.push(number);
+                Shape::Exact
+            }
+            Some(suffix) if !suffix.contains(is_special) => {
+                drawer.one_star.entry(suffix.to_owned()).or_default().push(number);
+                drawer.lengths.insert(suffix.len());
+                Shape::OneStar
+            }
+            _ => {
+                drawer.any.push(number);
+                Shape::Any(OnceCell::new())
+            }
+        };
         self.all.push(Filed { pattern, shape });
     }
 
@@ -77,30 +94,34 @@ impl Patterns {
 
     /// Numbers of the patterns that this very path matches, ascending.
     pub fn matching(&self, path: &str) -> Vec<usize> {
-        let bytes = path.as_bytes();
-        let mut found: Vec<usize> = self
-            .lengths
-            .range(..=bytes.len())
-            .filter_map(|&length| self.by_prefix.get(path.get(..length)?))
-            .flatten()
-            .copied()
-            .filter(|&number| self.all[number].matches(path))
-            .collect();
+        let mut found = Vec::new();
+        for &length in self.lengths.range(..=path.len()) {
+            let Some((prefix, rest)) = path.split_at_checked(length) else { continue };
+            let Some(drawer) = self.by_prefix.get(prefix) else { continue };
+            if rest.is_empty() {
+                found.extend(&drawer.exact);
+            }
+            for &length in drawer.lengths.range(..=rest.len()) {
+                if let Some((between, suffix)) = rest.split_at_checked(rest.len() - length)
+                    && let Some(numbers) = drawer.one_star.get(suffix)
+                    && !between.contains('/')
+                {
+                    found.extend(numbers);
+                }
+            }
+            found.extend(drawer.any.iter().filter(|&&number| self.all[number].matches(path)));
+        }
         found.sort_unstable();
         found
     }
 }
 
 impl Filed {
-    /// Of a path that begins with the pattern's prefix.
+    /// Asked of those alone that filing does not decide.
     fn matches(&self, path: &str) -> bool {
         match &self.shape {
-            Shape::Exact => path == self.pattern.as_str(),
-            Shape::OneStar { suffix, prefix } => path
-                .get(*prefix..)
-                .and_then(|rest| rest.strip_suffix(suffix.as_str()))
-                .is_some_and(|between| !between.contains('/')),
             Shape::Any(matcher) => matcher.get_or_init(|| self.pattern.glob().compile_matcher()).is_match(path),
+            Shape::Exact | Shape::OneStar => false,
         }
     }
 }

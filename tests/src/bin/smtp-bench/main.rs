@@ -1,10 +1,11 @@
 //! `smtp-bench`: what the kernel gate adds to a connect(), beside an empty program and nftables, and to packets, sessions
-//! and messages. `cargo xtask bench` builds and runs it; docs/benchmarks.md says how to read what it prints.
+//! and messages, and what the size of a policy does to it. `cargo xtask bench` builds and runs it; docs/benchmarks.md says how to read what it prints.
 
 mod bpf;
 mod connect;
 mod messages;
 mod place;
+mod policy;
 mod stats;
 
 use clap::{Parser, ValueEnum};
@@ -40,6 +41,8 @@ enum Part {
     Connect,
     /// Packets, sessions, messages and executions
     Messages,
+    /// Policies of many accounts, cgroups and exceptions
+    Policy,
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,9 @@ fn measure(arguments: &Arguments) -> Option<()> {
     }
     if wanted(Part::Messages) {
         println!("# Packets, sessions and messages\n\n{}", messages::measure(rounds, &mut shuffle)?);
+    }
+    if wanted(Part::Policy) {
+        println!("# Large policies\n\n{}", policy::measure(rounds, &mut shuffle)?);
     }
     Some(())
 }

@@ -3,8 +3,8 @@
 mod cases;
 mod nft;
 mod report;
-mod timing;
-mod wire;
+pub(crate) mod timing;
+pub(crate) mod wire;
 mod world;
 
 use crate::{bpf, is_interrupted, place, progress, stats::Shuffle};

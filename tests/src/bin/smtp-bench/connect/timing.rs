@@ -67,6 +67,29 @@ pub(crate) fn repeated_calls(batches: usize) -> u64 {
     (batches * REPEATS) as u64
 }
 
+/// Nanoseconds of a connect() that fails at once when every one is made by another user, the median of so many cycles
+/// through them; becoming him is not counted. To be called as root, who stays the effective user: the gate goes by the
+/// real one.
+pub(crate) fn in_turn(users: &[u32], to: SocketAddrV4, expected: Answer, cycles: usize) -> f64 {
+    let address = sockaddr(to);
+    let socket = socket();
+    let mut took = Vec::with_capacity(cycles * users.len());
+    for &user in std::iter::repeat_n(users, cycles).flatten() {
+        really_become(user);
+        took.push(time(std::iter::once(socket.as_raw_fd()), &address, expected));
+    }
+    really_become(0);
+    median(&took)
+}
+
+/// By hand: the C library would have every thread of the process follow.
+fn really_become(uid: u32) {
+    // SAFETY: no pointers are passed; -1 leaves an id as it is.
+    if unsafe { libc::syscall(libc::SYS_setresuid, uid, -1_i32, -1_i32) } != 0 {
+        Err(io::Error::last_os_error()).must(format_args!("cannot become user {uid}"))
+    }
+}
+
 /// Nanoseconds (CLOCK_MONOTONIC) of one connect() on each of `sockets`.
 fn time(sockets: impl Iterator<Item = i32>, address: &libc::sockaddr_in, expected: Answer) -> f64 {
     let wanted = expected.errno();

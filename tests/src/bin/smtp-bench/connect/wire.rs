@@ -62,15 +62,19 @@ pub(crate) struct Unreachable {
 impl Unreachable {
     pub(crate) fn new() -> Self {
         // TEST-NET-3 (RFC 5737): documents use it, hosts do not. Another bench may be running, so several are tried.
+        Self::one_of((1..=20).map(|host| Ipv4Addr::new(203, 0, 113, host)))
+    }
+
+    /// The first of these that has no such route yet.
+    pub(crate) fn one_of(addresses: impl IntoIterator<Item = Ipv4Addr>) -> Self {
         let mut last = String::new();
-        for host in 1..=20 {
-            let address = Ipv4Addr::new(203, 0, 113, host);
+        for address in addresses {
             match ip(&["route", "add", "unreachable", &address.to_string()]) {
                 Ok(()) => return Self { address },
                 Err(error) => last = error,
             }
         }
-        panic!("cannot add an unreachable route to any of 203.0.113.1 to 20: {last}");
+        panic!("cannot add an unreachable route to any address of the bench: {last}");
     }
 
     pub(crate) fn address(&self) -> Ipv4Addr {
