@@ -215,6 +215,7 @@ fn unpack(packed: u32, id: u64) -> (WindowKey, u32) {
 /// far past the million instructions it allows.
 #[unsafe(no_mangle)]
 #[inline(never)]
+#[expect(clippy::needless_borrows_for_generic_args, reason = "by value the key would lie on the stack twice")]
 pub(crate) extern "C" fn window_charge(packed: u32, id: u64, slots: u64, limits: u64, n: u32) -> u64 {
     let (mut key, which) = unpack(packed, id);
     let mut mark = 0;
@@ -246,6 +247,7 @@ pub(crate) extern "C" fn window_charge(packed: u32, id: u64, slots: u64, limits:
 /// Takes back what a receipt of [`window_charge`] stands for.
 #[unsafe(no_mangle)]
 #[inline(never)]
+#[expect(clippy::needless_borrows_for_generic_args, reason = "by value the key would lie on the stack twice")]
 pub(crate) extern "C" fn window_uncharge(packed: u32, id: u64, receipt: u64, n: u32) -> u64 {
     let (mut key, which) = unpack(packed, id);
     if receipt & Receipt::OVERFLOW != 0 {

@@ -4,7 +4,7 @@ mod units;
 
 use super::*;
 use crate::{
-    connection::kind,
+    connection::{Route, kind},
     decide::Shared as With,
     level::{LINKS, Purse, purse_flag},
     rule::{Limit, Origin, Rule},
