@@ -10,10 +10,11 @@ mod scopes;
 pub use scopes::{Ask, charge_chain, put_off, uncharge_chain};
 
 use crate::{
+    choice::Ruling,
     connection::{Account, Attempt},
     counter::{Reason, Verdict},
     level::{Level, chain_flag},
-    rule::{Action, OnSoft, Origin, PlanLimits, Policy, Ruling, rule_flag},
+    rule::{Action, OnSoft, Origin, PlanLimits, Policy, rule_flag},
     tally::Unit,
     window::{Both, Lane, Receipt, WindowKey, spans},
 };

@@ -14,6 +14,7 @@
 extern crate std;
 
 pub mod automaton;
+pub mod choice;
 pub mod command;
 pub mod connection;
 pub mod counter;

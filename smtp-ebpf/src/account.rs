@@ -2,12 +2,13 @@
 
 use aya_ebpf::helpers::{bpf_spin_lock, bpf_spin_unlock};
 use smtp_common::{
+    choice::Ruling,
     connection::Account,
     counter::Loss,
     decide::{Ask, Purses, Shared, charge_chain, put_off, uncharge_chain},
     level::{ByHand, Chain, LINKS, Numbered, PathKey, Purse},
     names::Tripped,
-    rule::{PlanKey, PlanLimits, Rule, RuleKey, Rules, Ruling},
+    rule::{PlanKey, PlanLimits, Rule, RuleKey, Rules},
     window::{Both, Lane, Receipt, WindowKey, spans},
 };
 

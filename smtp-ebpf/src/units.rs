@@ -1,10 +1,11 @@
 //! Messages and recipients: what they are charged to, and where they are counted.
 
 use smtp_common::{
+    choice::{Choice, Ruling, choose},
     connection::{Account, Attempt, Route},
     counter::{Loss, Reason, Verdict},
     decide::{Decision, decide, decide_units, units_are_limited},
-    rule::{Choice, PlanLimits, Policy, Rules, Ruling, choose, rule_flag},
+    rule::{PlanLimits, Policy, Rules, rule_flag},
     session::{NO_UID, Session},
     tally::{MessageOutcome, TallyKey, Unit, family},
 };

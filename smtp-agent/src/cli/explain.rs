@@ -5,10 +5,11 @@ use std::{collections::HashSet, net::IpAddr, path::Path, time::Duration};
 use nix::ifaddrs::getifaddrs;
 use serde_json::{Value, json};
 use smtp_common::{
+    choice::select,
     connection::{Account, Address, Attempt, Route, kind},
     counter::{Reason, Verdict},
     level::{ByHand, Chain, LINKS, Purse, exception},
-    rule::{Action, Origin, PlanLimits, Policy, Rule, Rules, rule_flag, select},
+    rule::{Action, Origin, PlanLimits, Policy, Rule, Rules, rule_flag},
     tally::Unit,
     window::{Lane, UNLIMITED, WindowKey},
 };

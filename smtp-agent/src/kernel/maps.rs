@@ -12,11 +12,12 @@ use aya::{
     maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key},
 };
 use smtp_common::{
+    choice::select,
     connection::{Account, Address, AddressHint, Attempt, Cgroup, Route, kind},
     counter::{AccountState, CounterKey, Loss, Verdict},
     level::{ByHand, CgroupKey, Chain, ExceptionKey, Exceptions, Numbered, PathKey, Purse},
     names::{Binary, LAYOUT_VERSION, MAGIC, Meta, NAME_LEN, Name, PortSet, Tripped, capacity, map},
-    rule::{GENERATIONS, PlanKey, PlanLimits, Policy, Rule, RuleKey, Rules, SubuidKey, select},
+    rule::{GENERATIONS, PlanKey, PlanLimits, Policy, Rule, RuleKey, Rules, SubuidKey},
     tally::{TallyKey, family},
     window::{Both, Lane, LockedWindows, WindowKey, Windows},
 };

@@ -2,9 +2,10 @@
 
 use super::{Purses, Shared};
 use crate::{
+    choice::Ruling,
     connection::{Account, Attempt, Route},
     level::{LINKS, Purse, chain_flag, purse_flag},
-    rule::{Action, Origin, PlanLimits, Policy, Ruling, rule_flag},
+    rule::{Action, Origin, PlanLimits, Policy, rule_flag},
     tally::Unit,
     window::{Both, Lane, Receipt, WindowKey, spans},
 };
