@@ -100,6 +100,34 @@ fn what_a_reload_cannot_change_is_named_and_left() {
 }
 
 #[test]
+fn nothing_of_the_policy_before_stays_in_the_maps() {
+    const KEPT: [&str; 9] =
+        ["rules", "plans", "purses", "chains", "cgroups", "paths", "exceptions", "subuids", "names"];
+    let agent = Agent::builder().start();
+    let entries = || KEPT.map(|map| agent.metrics().value("smtp_agent_map_entries", &[("map", map)]));
+    let at_first = entries();
+    let site = agent.cgroup().child("site");
+    let mut rules =
+        "[plan.bulk]\nper_hour = 9\n[plan.bulk.total]\nper_hour = 99\n[group.root]\nper_day = 9\n".to_owned();
+    for number in 0..50 {
+        let (base, user) = (agent.cgroup().name(), 70_000 + number);
+        rules += &format!("[[rule]]\nuser = {user}\nplan = 'bulk'\n[[rule]]\nto = '192.0.2.{number}'\nplan = 'deny'\n");
+        rules += &format!("[[rule]]\ncgroup = '{base}/s*{number}'\nper_hour = {user}\n");
+        rules += &format!("[[rule]]\ncgroup = '{base}/of-{number}'\nper_hour = {user}\n");
+    }
+    rules += &format!("[[rule]]\ncgroup = '{}'\nper_hour = 1\n", site.name());
+    for _ in 0..2 {
+        agent.rewrite_config(&rules);
+        agent.cli(&["reload"]).expect_ok("reload");
+        let more = entries().iter().zip(at_first).filter(|(now, first)| **now > *first).count();
+        assert_eq!(more, KEPT.len() - 1, "all but subuids have more: {:?} after {at_first:?}", entries());
+        agent.rewrite_config("");
+        agent.cli(&["reload"]).expect_ok("reload");
+        eventually(SOON, "the maps hold what they held at first", || entries() == at_first);
+    }
+}
+
+#[test]
 fn many_reloads_at_once_all_happen_one_after_the_other() {
     let world = World::with("");
     let before = generation(&world.agent);

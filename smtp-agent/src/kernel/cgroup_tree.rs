@@ -4,7 +4,7 @@
 //! have their names in `name=systemd` alone.
 
 use std::{
-    fs,
+    fs::{self, DirEntry},
     os::unix::fs::{DirEntryExt, MetadataExt},
     path::{Path, PathBuf},
 };
@@ -15,6 +15,9 @@ use super::cgroup::{Hierarchy, mount_of_v1, path_by_id};
 
 /// Deepest level that is looked at, as the probe does.
 const DEPTH: usize = 64;
+
+/// Children from which on it is cheaper to ask the parent whether any has children of its own.
+const MANY: usize = 8;
 
 #[derive(Debug, Clone)]
 pub struct Tree {
@@ -84,23 +87,32 @@ impl Tree {
 /// Most cgroups have none below them, and their dozens of files need not be listed to see it.
 fn walk(directory: &Path, path: &mut String, depth: usize, each: &mut dyn FnMut(u64, &str)) {
     let Ok(entries) = fs::read_dir(directory) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let (true, Some(name)) = (entry.file_type().is_ok_and(|kind| kind.is_dir()), name.to_str()) else { continue };
+    let is_directory = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    let children: Vec<DirEntry> = entries.flatten().filter(is_directory).collect();
+    let is_flat = children.len() > MANY && descendants(directory) == Some(children.len());
+    for child in children {
+        let name = child.file_name();
+        let Some(name) = name.to_str() else { continue };
         let length = path.len();
         path.push('/');
         path.push_str(name);
-        each(entry.ino(), path);
-        if depth < DEPTH && !is_leaf(&entry) {
-            walk(&entry.path(), path, depth + 1, each);
+        each(child.ino(), path);
+        if depth < DEPTH && !is_flat && !is_leaf(&child) {
+            walk(&child.path(), path, depth + 1, each);
         }
         path.truncate(length);
     }
 }
 
+/// How many cgroups lie below one, at any depth (`cgroup.stat`, v2 only, Linux 4.14).
+fn descendants(cgroup: &Path) -> Option<usize> {
+    let stat = fs::read_to_string(cgroup.join("cgroup.stat")).ok()?;
+    stat.lines().find_map(|line| line.strip_prefix("nr_descendants ")?.parse().ok())
+}
+
 /// Whether a directory has none below it: each would be one link more than its own two (`kernfs_refresh_inode`; so it is
 /// with most file systems, and those that do not count say 1).
-fn is_leaf(entry: &fs::DirEntry) -> bool {
+fn is_leaf(entry: &DirEntry) -> bool {
     entry.metadata().is_ok_and(|directory| directory.nlink() == 2)
 }
 
@@ -133,5 +145,25 @@ mod tests {
         found.sort_by(|a, b| a.1.cmp(&b.1));
         let id = |path: &str| super::super::cgroup::id(&root.path().join(path)).unwrap();
         assert_eq!(found, [(id("a"), "/a".to_owned()), (id("a/b"), "/a/b".to_owned())]);
+    }
+
+    #[test]
+    fn a_walk_among_many_children_misses_none_below_them() {
+        let root = tempfile::tempdir().unwrap();
+        let children = 2 * MANY;
+        (0..children).for_each(|number| fs::create_dir(root.path().join(number.to_string())).unwrap());
+        let found = || {
+            let mut found = 0;
+            walk(root.path(), &mut String::new(), 0, &mut |_, _| found += 1);
+            found
+        };
+        let tell =
+            |count: usize| fs::write(root.path().join("cgroup.stat"), format!("nr_descendants {count}\n")).unwrap();
+        assert_eq!(found(), children, "a v1 cgroup does not tell");
+        tell(children);
+        assert_eq!(found(), children);
+        fs::create_dir_all(root.path().join("3/inner/most")).unwrap();
+        tell(children + 2);
+        assert_eq!(found(), children + 2);
     }
 }

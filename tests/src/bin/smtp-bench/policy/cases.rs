@@ -1,6 +1,12 @@
 //! What is measured of the decision: who connects where, under which policy.
 
 use super::texts;
+use smtp_common::level::LINKS;
+
+/// Groups with limits that one user is in, beside a plan with a total: as many as an account can spend from.
+pub(crate) const GROUPS: u32 = LINKS as u32 - 1;
+/// Cgroups within each other, each with a rule: as many as a connection can spend from.
+pub(crate) const NESTED: u32 = LINKS as u32;
 
 /// Rules of a large policy, by kind.
 pub(crate) const ACCOUNTS: usize = 100_000;
@@ -56,7 +62,7 @@ pub(crate) enum Who {
     InTurn,
     /// One on a plan with a total.
     OnTotal,
-    /// The same in three groups with limits.
+    /// The same in [`GROUPS`] groups with limits.
     InGroups,
 }
 
@@ -83,7 +89,7 @@ pub(crate) enum Place {
     Inside,
     /// Eight levels below the root, in the same.
     Deep,
-    /// In the fourth of four nested ones, each with a rule.
+    /// In the innermost of [`NESTED`] ones, each with a rule.
     Nested,
 }
 
@@ -156,7 +162,7 @@ impl Size {
 
 /// What one more thing in a policy costs, whatever its size.
 pub(crate) struct Part {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) case: Case,
     /// Purses that the connection is charged to.
     pub(crate) purses: u32,
@@ -164,7 +170,7 @@ pub(crate) struct Part {
 
 impl Part {
     pub(crate) fn all() -> Vec<Self> {
-        let of = |name, purses, case| Self { name, case, purses };
+        let of = |name: &str, purses, case| Self { name: name.to_owned(), case, purses };
         let case = |policy, who, place| Case::of(policy, who, place);
         use Policy as P;
         vec![
@@ -179,8 +185,8 @@ impl Part {
                 Case { excepted: true, ..case(P::OneException, Who::Named, Place::Outside) },
             ),
             of("a plan with a total", 1, Self::TOTAL),
-            of("the same, and three groups", 4, Self::GROUPS),
-            of("the same, and four nested cgroups", 8, Self::EVERYTHING),
+            of(&format!("the same, and {GROUPS} groups"), 1 + GROUPS, Self::GROUPS),
+            of(&format!("the same, and {NESTED} nested cgroups"), 1 + GROUPS + NESTED, Self::EVERYTHING),
         ]
     }
 

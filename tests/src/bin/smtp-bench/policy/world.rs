@@ -1,7 +1,7 @@
 //! The agents, each with a policy of its own, and the places in their cgroups.
 
 use super::{
-    cases::{ACCOUNTS, CGROUPS, Case, EXCEPTIONS, IN_GROUPS, MIDDLE, ON_TOTAL, Place, Policy},
+    cases::{ACCOUNTS, CGROUPS, Case, EXCEPTIONS, GROUPS, IN_GROUPS, MIDDLE, NESTED, ON_TOTAL, Place, Policy},
     load::write_files,
     texts::{self, Form},
 };
@@ -16,10 +16,6 @@ use std::{net::SocketAddrV4, os::fd::OwnedFd};
 /// Limits of the hour and of the day that are never reached.
 const LIMITS: &str = "per_hour = 1_000_000_000\nper_day = 1_000_000_000\n";
 
-/// Groups with limits that the same user is in.
-const GROUPS: [&str; 3] = ["bench-a", "bench-b", "bench-c"];
-/// Levels of cgroups with rules.
-const NESTED: usize = 4;
 /// Levels below the root at which [`Place::Deep`] is.
 const DEPTH: usize = 8;
 
@@ -141,13 +137,17 @@ impl Gate {
 /// A host where one user is in the groups.
 fn with_groups() -> Etc {
     let etc = Etc::with_users(&[("bench", IN_GROUPS, IN_GROUPS)]);
-    for (gid, group) in (IN_GROUPS + 1..).zip(GROUPS) {
-        etc.append("group", &format!("{group}:x:{gid}:bench"));
+    for number in 0..GROUPS {
+        etc.append("group", &format!("{}:x:{}:bench", group(number), IN_GROUPS + 1 + number));
     }
     etc
 }
 
-fn nested(level: usize) -> String {
+fn group(number: u32) -> String {
+    format!("bench-{number}")
+}
+
+fn nested(level: u32) -> String {
     format!("nested-{level}")
 }
 
@@ -161,8 +161,8 @@ fn purses() -> String {
     for uid in [ON_TOTAL, IN_GROUPS] {
         text += &format!("[[rule]]\nuser = {uid}\nplan = \"shared\"\n");
     }
-    for group in GROUPS {
-        text += &format!("[group.{group}]\n{LIMITS}");
+    for number in 0..GROUPS {
+        text += &format!("[group.{}]\n{LIMITS}", group(number));
     }
     text
 }
