@@ -106,10 +106,10 @@ pub fn install(
     }
     compiled.ledger = following.ledger.clone();
     following.entered = following.lengths();
-    // Those that were made while the policy was written; from then on the probe finds them by their paths.
-    let serial = maps.install(&compiled, &places, |maps, generation| following.round(maps, generation))?;
+    let serial = maps.install(&compiled, &places)?;
+    // Those that were made meanwhile: from here on the probe tells of them. What went meanwhile waits for the next round.
     let generation = maps.active()?;
-    if let Err(e) = following.round(maps, generation) {
+    if let Err(e) = following.add(maps, generation, Following::look) {
         tracing::error!("cgroups cannot be held to their rules: {e}");
     }
     following.at_first = following.ledger.purses().len();
@@ -156,15 +156,19 @@ impl Following {
 
     /// Holds a cgroup to its rules, if a pattern matches it.
     fn place(&mut self, cgroup: Cgroup, path: String, places: &mut Places) {
-        if !self.rules.matches(&path) || !self.cgroups.insert(cgroup) {
+        if self.cgroups.contains(&cgroup) || !self.rules.matches(&path) {
             return;
         }
+        self.cgroups.insert(cgroup);
         places.cgroups.push((cgroup, path_hash(path.as_bytes())));
         self.know(path, places);
     }
 
     /// Places every cgroup there is.
     fn look(&mut self, places: &mut Places) {
+        if self.rules.is_empty() {
+            return;
+        }
         let all = self.tree.all();
         let there: HashSet<Cgroup> = all.iter().map(|(cgroup, _)| *cgroup).collect();
         self.cgroups.retain(|cgroup| there.contains(cgroup));
@@ -178,7 +182,7 @@ impl Following {
         if self.rules.is_empty() {
             return Ok(());
         }
-        self.add(maps, generation, |this, places| this.look(places))?;
+        self.add(maps, generation, Self::look)?;
         let gone = |cgroup: &Cgroup| !self.cgroups.contains(cgroup) && !self.tree.is_there(*cgroup);
         let gone: Vec<Cgroup> = maps.matched_cgroups(generation)?.into_iter().filter(gone).collect();
         maps.forget_cgroups(generation, &gone)

@@ -101,21 +101,15 @@ fn clear_trie<K: Pod, V: Pod>(
 }
 
 impl Maps {
-    /// Writes a policy beside the one in force and then makes it the one in force, in one step; `late` adds to its
-    /// generation before. Until that step nothing has changed; when anything fails, nothing will. The one before is left
-    /// for [`Self::sweep`].
-    pub fn install(
-        &mut self,
-        compiled: &Compiled,
-        places: &Places,
-        late: impl FnOnce(&mut Self, u32) -> Result<()>,
-    ) -> Result<u64> {
+    /// Writes a policy beside the one in force and then makes it the one in force, in one step. Until that step nothing
+    /// has changed; when anything fails, nothing will. The one before is left for [`Self::sweep`].
+    pub fn install(&mut self, compiled: &Compiled, places: &Places) -> Result<u64> {
         self.sweep()?;
         let old = self.active()?;
         let new = old ^ 1;
         let serial = self.policy.get(&old, 0).map_err(|e| failed(map::POLICY, &e))?.serial + 1;
         self.is_swept = false;
-        if let Err(e) = self.write(new, serial, compiled, places).and_then(|()| late(self, new)) {
+        if let Err(e) = self.write(new, serial, compiled, places) {
             self.is_swept = self.forget(new).is_ok();
             return Err(e);
         }

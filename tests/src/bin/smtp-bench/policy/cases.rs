@@ -175,7 +175,7 @@ impl Part {
         use Policy as P;
         vec![
             of("no rule of its own", 0, case(P::Plain, Who::Stranger, Place::Outside)),
-            of("a cgroup rule, in no such cgroup", 0, case(P::OneCgroup, Who::Named, Place::Outside)),
+            of("a cgroup rule, in no such cgroup", 0, Self::LOOK),
             of("in such a cgroup", 1, case(P::OneCgroup, Who::Named, Place::Inside)),
             of("eight levels deep in one", 1, case(P::OneCgroup, Who::Named, Place::Deep)),
             of("an exception, for others", 0, case(P::OneException, Who::Named, Place::Outside)),
@@ -190,6 +190,8 @@ impl Part {
         ]
     }
 
+    /// What the look for a cgroup's rule costs who is in none.
+    pub(crate) const LOOK: Case = Case::of(Policy::OneCgroup, Who::Named, Place::Outside);
     pub(crate) const TOTAL: Case = Case::of(Policy::Purses, Who::OnTotal, Place::Outside);
     pub(crate) const GROUPS: Case = Case::of(Policy::Purses, Who::InGroups, Place::Outside);
     pub(crate) const EVERYTHING: Case = Case::of(Policy::AllPurses, Who::InGroups, Place::Nested);

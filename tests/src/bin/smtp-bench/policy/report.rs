@@ -90,8 +90,12 @@ impl Report {
             writeln!(f, "| {name} | {purses} | {took:.0} | {added:+.0} | {p10:+.0} to {p90:+.0} | {program:+.0} |")?;
         }
         let groups = self.added(Part::GROUPS, Part::TOTAL).median / f64::from(GROUPS);
-        let cgroups = self.added(Part::EVERYTHING, Part::GROUPS).median / f64::from(NESTED);
-        writeln!(f, "\nEach further purse: {groups:+.0} for a group, {cgroups:+.0} for a cgroup and the look at it.")
+        let look = self.added(Part::LOOK, Case::PLAIN).median;
+        let cgroups = (self.added(Part::EVERYTHING, Part::GROUPS).median - look) / f64::from(NESTED);
+        writeln!(
+            f,
+            "\nEach further purse: {groups:+.0} for a group; {cgroups:+.0} for a cgroup, the look for its rule apart."
+        )
     }
 
     fn aims(&self, f: &mut Formatter<'_>) -> fmt::Result {
