@@ -20,7 +20,8 @@ use crate::{
 pub fn wanted(policy: &Policy) -> impl Iterator<Item = &'static str> {
     let followers = program::FOLLOWERS.into_iter().filter(|_| policy.sessions != 0);
     let redirectors = program::REDIRECTORS.into_iter().filter(|_| policy.redirects != 0);
-    program::GATE.into_iter().chain(followers).chain(redirectors)
+    let watchers = program::WATCHERS.into_iter().filter(|_| policy.cgroups != 0);
+    program::GATE.into_iter().chain(followers).chain(redirectors).chain(watchers)
 }
 
 pub(super) fn families(
@@ -67,8 +68,7 @@ pub(super) fn families(
         capacity.with_label_values(&[fill.map]).set(fill.capacity as f64);
     }
 
-    let attached =
-        gauges(registry, "smtp_agent_gate_attached", "1 when the hook is attached to the cgroup.", &["hook"])?;
+    let attached = gauges(registry, "smtp_agent_gate_attached", "1 when the hook is attached.", &["hook"])?;
     for hook in wanted(policy) {
         attached.with_label_values(&[hook]).set(gate::is_attached(&shared.pins, hook) as u8 as f64);
     }

@@ -2,8 +2,8 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    fs::File,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    fs::{self, File},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
 };
 
@@ -39,11 +39,6 @@ impl Listener {
             IpAddr::V4(v4) => v4.is_unspecified() || v4 == Ipv4Addr::LOCALHOST,
             IpAddr::V6(v6) => v6.is_unspecified(),
         }
-    }
-
-    /// Whether a connection to ::1 reaches it.
-    pub fn takes_v6(&self) -> bool {
-        matches!(self.address, IpAddr::V6(v6) if v6.is_unspecified() || v6 == Ipv6Addr::LOCALHOST)
     }
 }
 
@@ -106,9 +101,22 @@ fn name_holders(proc: &Path, sockets: &mut HashMap<u64, Listener>) {
     }
 }
 
-/// What stands in the way of `on_soft = "redirect"` on this host. `is_exempt` tells of a uid whether the policy never
-/// redirects it.
-pub fn redirect_warnings(config: &Config, mta: &[Listener], is_exempt: impl Fn(u32) -> bool) -> Problems {
+/// The first port that everybody may listen on (ip-sysctl, Linux 4.11).
+pub fn first_unprivileged_port(root: &Path) -> u16 {
+    /// `PROT_SOCK`, which it is where nothing was said.
+    const USUAL: u16 = 1024;
+    let text = fs::read_to_string(root.join("proc/sys/net/ipv4/ip_unprivileged_port_start"));
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL)
+}
+
+/// What stands in the way of `on_soft = "redirect"` on this host. `unprivileged` is [`first_unprivileged_port`];
+/// `is_exempt` tells of a uid whether the policy never redirects it.
+pub fn redirect_warnings(
+    config: &Config,
+    mta: &[Listener],
+    unprivileged: u16,
+    is_exempt: impl Fn(u32) -> bool,
+) -> Problems {
     let mut warnings = Problems::default();
     let Some(plan) = config.plans.iter().find(|plan| plan.on_soft == OnSoft::Redirect) else { return warnings };
     let what = format!("[plan.{}] on_soft = \"redirect\"", printable(plan.name.as_bytes()));
@@ -117,14 +125,18 @@ pub fn redirect_warnings(config: &Config, mta: &[Listener], is_exempt: impl Fn(u
         warnings.push(Problem::warning(message).hint("start the local MTA, or write on_soft = \"defer\""));
         return warnings;
     }
-    for (takes, family) in [(mta.iter().any(Listener::takes_v4), "IPv4"), (mta.iter().any(Listener::takes_v6), "IPv6")]
-    {
-        if !takes {
-            let message = format!(
-                "{what}: no MTA listens on port 25 of the {family} loopback address, so the overflow of {family} connections is deferred instead"
-            );
-            warnings.push(Problem::warning(message).hint("have the MTA listen there too"));
-        }
+    // IPv6 connections are led to 127.0.0.1 where nobody listens on ::1.
+    if !mta.iter().any(Listener::takes_v4) {
+        let message = format!(
+            "{what}: no MTA listens on port 25 of the IPv4 loopback address, so the overflow of IPv4 connections is deferred instead"
+        );
+        warnings.push(Problem::warning(message).hint("have the MTA listen there too"));
+    }
+    if unprivileged <= 25 {
+        let message = format!(
+            "{what}: net.ipv4.ip_unprivileged_port_start is {unprivileged}, so any user can listen on port 25 while the MTA does not, and is then handed the mail of others"
+        );
+        warnings.push(Problem::warning(message).hint("set it to 26 or more, or write on_soft = \"defer\""));
     }
     let limited: BTreeSet<u32> =
         mta.iter().flat_map(|one| &one.runs_as).copied().filter(|uid| !is_exempt(*uid)).collect();

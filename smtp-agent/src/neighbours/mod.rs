@@ -30,7 +30,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-pub use local::{Listener, local_mta, redirect_warnings};
+pub use local::{Listener, first_unprivileged_port, local_mta, redirect_warnings};
 pub use say::render;
 
 use smtp_common::{
@@ -123,7 +123,8 @@ pub fn redirect_problems(config: &Config, compiled: &Compiled) -> Problems {
     let redirected =
         |rule: &Rule| rule.action == Action::Limited as u8 && (by_cgroup || rule.on_soft == OnSoft::Redirect as u8);
     let rule = |uid| compiled.rules.iter().find(|(account, _)| *account == Account::user(uid)).map(|(_, rule)| rule);
-    redirect_warnings(config, &local_mta(Path::new("/")), |uid| {
+    let root = Path::new("/");
+    redirect_warnings(config, &local_mta(root), first_unprivileged_port(root), |uid| {
         !redirected(rule(uid).unwrap_or(&compiled.policy.default))
     })
 }

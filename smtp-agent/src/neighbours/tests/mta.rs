@@ -63,9 +63,9 @@ fn the_mta_is_found_with_its_program_and_the_users_that_send_on() {
         assert_eq!(listener.runs_as, BTreeSet::from([0, 6089]), "{listener:?}");
     }
     assert_eq!(found[0].address, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    assert_eq!((found[0].takes_v4(), found[0].takes_v6()), (true, false));
+    assert!(found[0].takes_v4());
     assert_eq!(found[1].address, IpAddr::V6(Ipv6Addr::LOCALHOST));
-    assert_eq!((found[1].takes_v4(), found[1].takes_v6()), (false, true));
+    assert!(!found[1].takes_v4());
     assert_eq!(local_mta(Host::with(&[]).path()), []);
 }
 
@@ -93,7 +93,7 @@ fn listener(address: IpAddr, runs_as: &[u32]) -> Listener {
 fn a_redirect_without_an_mta_or_into_a_circle_is_warned_of() {
     let config = redirecting();
     let say = |mta: &[Listener], exempt: &[u32]| {
-        redirect_warnings(&config, mta, |uid| exempt.contains(&uid))
+        redirect_warnings(&config, mta, 1024, |uid| exempt.contains(&uid))
             .iter()
             .map(|p| p.message.clone())
             .collect::<Vec<_>>()
@@ -105,8 +105,25 @@ fn a_redirect_without_an_mta_or_into_a_circle_is_warned_of() {
     let circle = say(&[listener(both, &[0, 6101])], &[0]);
     assert_eq!(circle.len(), 1, "{circle:?}");
     assert!(circle[0].contains("(exim4) runs as `6101`") && circle[0].contains("in a circle"), "{circle:?}");
-    let v4 = say(&[listener(Ipv4Addr::LOCALHOST.into(), &[0])], &[0]);
-    assert!(v4.len() == 1 && v4[0].contains("IPv6 loopback"), "{v4:?}");
+    assert_eq!(say(&[listener(Ipv4Addr::LOCALHOST.into(), &[0])], &[0]), [""; 0], "IPv6 is led there, too");
+    let v6 = say(&[listener(Ipv6Addr::LOCALHOST.into(), &[0])], &[0]);
+    assert!(v6.len() == 1 && v6[0].contains("IPv4 loopback"), "{v6:?}");
     let plain = config::parse_str("test", "").expect("a configuration").config;
-    assert!(redirect_warnings(&plain, &[], |_| false).is_empty());
+    assert!(redirect_warnings(&plain, &[], 0, |_| false).is_empty());
+}
+
+#[test]
+fn a_port_that_everybody_may_listen_on_is_warned_of() {
+    let start = |text: &str| {
+        let host = Host::with(&[("/proc/sys/net/ipv4/ip_unprivileged_port_start", text)]);
+        first_unprivileged_port(host.path())
+    };
+    assert_eq!((start("0\n"), start("1024\n"), start("")), (0, 1024, 1024));
+    let warned = |unprivileged| {
+        let mta = [listener(Ipv4Addr::LOCALHOST.into(), &[0])];
+        let warnings = redirect_warnings(&redirecting(), &mta, unprivileged, |_| true);
+        warnings.iter().map(|problem| problem.message.clone()).collect::<String>()
+    };
+    assert!(warned(25).contains("ip_unprivileged_port_start is 25"), "{}", warned(25));
+    assert_eq!(warned(26), "");
 }
