@@ -5,6 +5,7 @@
 //! many others. See ARCHITECTURE.md.
 
 pub mod accounts;
+pub mod attribution;
 pub mod by_hand;
 pub mod cli;
 pub mod config;
