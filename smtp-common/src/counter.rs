@@ -331,10 +331,12 @@ pub enum Loss {
     SessionsRateLimited = 9,
     /// A cgroup that was made, for which the ring of such events had no room: the agent finds it within a minute.
     CgroupRingFull = 10,
+    /// A process for which the ring of portraits had no room: its event is told with what /proc still knows.
+    PortraitRingFull = 11,
 }
 
 impl Loss {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RateLimited,
         Self::RingFull,
         Self::WindowsFull,
@@ -346,10 +348,17 @@ impl Loss {
         Self::BrakesFull,
         Self::SessionsRateLimited,
         Self::CgroupRingFull,
+        Self::PortraitRingFull,
     ];
     /// Causes of lost events, as `smtp_agent_events_lost_total{cause}` lists them.
-    pub const EVENTS: [Self; 5] =
-        [Self::RateLimited, Self::RingFull, Self::SessionsRateLimited, Self::SessionRingFull, Self::CgroupRingFull];
+    pub const EVENTS: [Self; 6] = [
+        Self::RateLimited,
+        Self::RingFull,
+        Self::SessionsRateLimited,
+        Self::SessionRingFull,
+        Self::CgroupRingFull,
+        Self::PortraitRingFull,
+    ];
     /// Maps that had no room, as `smtp_agent_map_full_total{map}` lists them.
     pub const MAPS: [Self; 6] = [
         Self::WindowsFull,
@@ -373,6 +382,7 @@ impl Loss {
             Self::BrakesFull => "brakes",
             Self::SessionsRateLimited => "sessions_rate_limited",
             Self::CgroupRingFull => "cgroup_ring_full",
+            Self::PortraitRingFull => "portrait_ring_full",
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod dialogue;
 pub mod event;
 pub mod level;
 pub mod names;
+pub mod portrait;
 #[cfg(test)]
 mod reference;
 pub mod reply;

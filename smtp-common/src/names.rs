@@ -1,7 +1,7 @@
 //! Names and numbers both sides must agree on.
 
 /// Raised with every change of a map's key, value or meaning. An agent adopts pins of its own version only.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// First word of the pinned `META` map: "smtp" in ASCII.
 pub const MAGIC: u32 = 0x736d_7470;
@@ -64,9 +64,15 @@ pub mod map {
     pub const REDIRECTS: &str = "REDIRECTS";
     /// Cgroups that were made, for the agent to look at.
     pub const CGROUP_EVENTS: &str = "CGROUP_EVENTS";
+    /// The processes behind the events.
+    pub const PORTRAITS: &str = "PORTRAITS";
+    /// What processes executed, by process.
+    pub const EXECUTIONS: &str = "EXECUTIONS";
+    /// Who forked whom.
+    pub const LINEAGE: &str = "LINEAGE";
 
     /// All that are pinned.
-    pub const ALL: [&str; 30] = [
+    pub const ALL: [&str; 33] = [
         META,
         ACTIVE,
         PORTS,
@@ -97,6 +103,9 @@ pub mod map {
         EXCEPTIONS,
         REDIRECTS,
         CGROUP_EVENTS,
+        PORTRAITS,
+        EXECUTIONS,
+        LINEAGE,
     ];
 }
 
@@ -113,8 +122,23 @@ pub mod program {
     pub const PEER6: &str = "peer6";
     pub const CGROUP_MADE: &str = "cgroup_made";
     pub const CGROUP_GONE: &str = "cgroup_gone";
-    pub const ALL: [&str; 11] =
-        [CONNECT4, CONNECT6, SESSION, SENT, RECEIVED, EXEC, FORK, PEER4, PEER6, CGROUP_MADE, CGROUP_GONE];
+    pub const EXECUTED: &str = "executed";
+    pub const FORKED: &str = "forked";
+    pub const ALL: [&str; 13] = [
+        CONNECT4,
+        CONNECT6,
+        SESSION,
+        SENT,
+        RECEIVED,
+        EXEC,
+        FORK,
+        PEER4,
+        PEER6,
+        CGROUP_MADE,
+        CGROUP_GONE,
+        EXECUTED,
+        FORKED,
+    ];
     /// Without these nothing is limited.
     pub const GATE: [&str; 2] = [CONNECT4, CONNECT6];
     /// Those that follow sessions: attached only where messages are counted.
@@ -125,6 +149,8 @@ pub mod program {
     pub const REDIRECTORS: [&str; 2] = [PEER4, PEER6];
     /// Those that follow cgroups as they come and go: tracepoints of the whole host.
     pub const WATCHERS: [&str; 2] = [CGROUP_MADE, CGROUP_GONE];
+    /// Those that remember who executed what and who forked whom: tracepoints of the whole host.
+    pub const WITNESSES: [&str; 2] = [EXECUTED, FORKED];
 }
 
 /// Constants of the host that the agent writes into the probe before loading it.
@@ -199,6 +225,39 @@ pub mod global {
     /// Offsets of `cgrp` and `cgrp_link` in `struct cgrp_cset_link`.
     pub const LINK_CGROUP: &str = "LINK_CGROUP";
     pub const LINK_NEXT: &str = "LINK_NEXT";
+    /// Offsets in `struct task_struct`; those of audit are 0 in a kernel without it (`CONFIG_AUDIT`).
+    pub const TASK_PID: &str = "TASK_PID";
+    pub const TASK_LEADER: &str = "TASK_LEADER";
+    pub const TASK_PARENT: &str = "TASK_PARENT";
+    pub const TASK_COMM: &str = "TASK_COMM";
+    pub const TASK_MM: &str = "TASK_MM";
+    pub const TASK_FS: &str = "TASK_FS";
+    pub const TASK_LOGIN_UID: &str = "TASK_LOGIN_UID";
+    pub const TASK_SESSION: &str = "TASK_SESSION";
+    /// Offset of `uid` in `struct cred`.
+    pub const CRED_UID: &str = "CRED_UID";
+    /// Offsets in `struct mm_struct`.
+    pub const MM_EXE_FILE: &str = "MM_EXE_FILE";
+    pub const MM_ARG_START: &str = "MM_ARG_START";
+    pub const MM_ARG_END: &str = "MM_ARG_END";
+    /// Offset of `f_path` in `struct file`, of `pwd` in `struct fs_struct`, and offsets in such a `struct path`.
+    pub const FILE_PATH: &str = "FILE_PATH";
+    pub const FS_PWD: &str = "FS_PWD";
+    pub const PATH_MNT: &str = "PATH_MNT";
+    pub const PATH_DENTRY: &str = "PATH_DENTRY";
+    /// Offsets in `struct dentry`: of the parent, of the pointer to the name, and of the pointer that is null for one that
+    /// is not in its parent's directory any more.
+    pub const DENTRY_PARENT: &str = "DENTRY_PARENT";
+    pub const DENTRY_NAME: &str = "DENTRY_NAME";
+    pub const DENTRY_HASHED: &str = "DENTRY_HASHED";
+    /// Offset of `mnt_root` in `struct vfsmount`, and offsets in the `struct mount` around it.
+    pub const MNT_ROOT: &str = "MNT_ROOT";
+    pub const MOUNT_MNT: &str = "MOUNT_MNT";
+    pub const MOUNT_PARENT: &str = "MOUNT_PARENT";
+    pub const MOUNT_POINT: &str = "MOUNT_POINT";
+    /// Offsets of `filename` and `interp` in `struct linux_binprm`.
+    pub const BPRM_FILENAME: &str = "BPRM_FILENAME";
+    pub const BPRM_INTERP: &str = "BPRM_INTERP";
     /// cgroup v2 id of the hierarchy's root: a task there is in no cgroup worth naming.
     pub const ROOT_CGROUP: &str = "ROOT_CGROUP";
     /// 1 where the kernel has `bpf_set_retval` (5.18).
@@ -320,4 +379,9 @@ pub mod capacity {
     /// Bytes; a power of two.
     pub const EVENTS: usize = 1 << 20;
     pub const SESSION_EVENTS: usize = 1 << 20;
+    /// Bytes; a power of two.
+    pub const PORTRAITS: usize = 1 << 23;
+    /// The last processes that executed a program: of a longer-lived one /proc tells, if it says the truth.
+    pub const EXECUTIONS: usize = 4_096;
+    pub const LINEAGE: usize = 32_768;
 }

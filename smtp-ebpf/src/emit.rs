@@ -10,6 +10,7 @@ use smtp_common::{
 use crate::{
     identify::{Task, current},
     maps::{ACCOUNTS, BPF_NOEXIST, COUNTERS, EVENTS, LOSSES},
+    portrait::portray,
 };
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -145,6 +146,8 @@ pub(crate) fn event(policy: &Policy, task: &Task, outcome: &Outcome) {
     if !within_budget(task.account, Class::of(outcome.verdict), outcome.now, policy.event_budget) {
         return lost(Loss::RateLimited);
     }
+    // First: who reads the event finds its process told.
+    portray(outcome.now);
     let Some(mut entry) = EVENTS.reserve(0) else { return lost(Loss::RingFull) };
     // Field by field into the record: a whole one on the stack takes a fifth of what the kernel allows, and is copied in
     // words that the verifier of 6.1 and before walks anew for every path that leads here.

@@ -1,4 +1,4 @@
-//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but the last three are pinned.
+//! The maps. Names, keys, values and sizes are those of `smtp_common::names`; all but the last four are pinned.
 
 use aya_ebpf::{
     Global,
@@ -12,6 +12,7 @@ use smtp_common::{
     event::ConnectEvent,
     level::{ByHand, CgroupKey, Chain, ExceptionKey, Numbered, PathKey, Purse},
     names::{Binary, CgroupEvent, Meta, Name, PortSet, Tripped, capacity},
+    portrait::{Execution, Lineage, Portrait, ProcessKey},
     rule::{GENERATIONS, PlanKey, PlanLimits, Policy, Rule, RuleKey, SubuidKey},
     session::SessionEvent,
     tally::TallyKey,
@@ -136,6 +137,15 @@ pub(crate) static REDIRECTS: SkStorage<Asked> = SkStorage::new();
 #[btf_map]
 pub(crate) static CGROUP_EVENTS: RingBuf<CgroupEvent, { capacity::CGROUP_EVENTS }> = RingBuf::new();
 
+#[btf_map]
+pub(crate) static PORTRAITS: RingBuf<Portrait, { capacity::PORTRAITS }> = RingBuf::new();
+
+#[btf_map]
+pub(crate) static EXECUTIONS: LruHashMap<ProcessKey, Execution, { capacity::EXECUTIONS }> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static LINEAGE: LruHashMap<ProcessKey, Lineage, { capacity::LINEAGE }> = LruHashMap::new();
+
 /// Processes that run such a program, which its user's code is not part of, by id.
 #[btf_map]
 pub(crate) static IMAGES: LruHashMap<u32, Image, { capacity::IMAGES }> = LruHashMap::new();
@@ -144,6 +154,10 @@ pub(crate) static IMAGES: LruHashMap<u32, Image, { capacity::IMAGES }> = LruHash
 /// helper may not read.
 #[btf_map]
 pub(crate) static ZERO: Array<[u64; size_of::<LockedWindows>() / 8], 1> = Array::new();
+
+/// An empty execution to copy from: it is more than the stack has.
+#[btf_map]
+pub(crate) static NOTHING: Array<Execution, 1> = Array::new();
 
 /// The initial network namespace's cookie, once somebody has asked for it; 0 before.
 #[btf_map]
@@ -217,6 +231,56 @@ pub(crate) static CSS_SET_LINKS: Global<u32> = Global::new(0);
 pub(crate) static LINK_CGROUP: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static LINK_NEXT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_PID: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_LEADER: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_PARENT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_COMM: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_MM: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_FS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_LOGIN_UID: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static TASK_SESSION: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static CRED_UID: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static MM_EXE_FILE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static MM_ARG_START: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static MM_ARG_END: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static FILE_PATH: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static FS_PWD: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static PATH_MNT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static PATH_DENTRY: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static DENTRY_PARENT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static DENTRY_NAME: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static DENTRY_HASHED: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static MNT_ROOT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static MOUNT_MNT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static MOUNT_PARENT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static MOUNT_POINT: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static BPRM_FILENAME: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub(crate) static BPRM_INTERP: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static HOST_NETNS: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]

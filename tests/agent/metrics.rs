@@ -85,6 +85,7 @@ fn every_family_is_there_at_the_first_scrape_and_promtool_has_nothing_to_say() {
     };
     let causes = [
         "cgroup_ring_full",
+        "portrait_ring_full",
         "rate_limited",
         "ring_full",
         "session_ring_full",
@@ -94,7 +95,7 @@ fn every_family_is_there_at_the_first_scrape_and_promtool_has_nothing_to_say() {
     assert_eq!(values("smtp_agent_events_lost_total", "cause"), causes);
     assert_eq!(
         values("smtp_agent_gate_attached", "hook"),
-        ["connect4", "connect6", "received", "sent", "session"],
+        ["connect4", "connect6", "executed", "forked", "received", "sent", "session"],
         "messages are counted unless the configuration says otherwise"
     );
     assert_eq!(values("smtp_agent_mode", "mode"), ["enforce", "observe"]);
@@ -259,7 +260,7 @@ fn without_messages_the_followers_are_not_shown_and_status_says_so() {
     world.dial().uid(uid::SENDER).count(3).run();
     let metrics = assert_well_formed(&world.agent);
     let hooks: Vec<_> = metrics.series("smtp_agent_gate_attached").into_iter().map(|s| s.label("hook")).collect();
-    assert_eq!(hooks, ["connect4", "connect6"]);
+    assert_eq!(hooks, ["connect4", "connect6", "executed", "forked"]);
     assert_eq!(metrics.value("smtp_connections_total", &[("verdict", "allowed")]), 3.0);
     assert_eq!(metrics.value("smtp_sessions_total", &[]), 0.0);
     let text = world.agent.cli(&["status"]).expect_ok("status").stdout;

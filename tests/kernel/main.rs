@@ -2,6 +2,7 @@
 
 mod accounts;
 mod adoption;
+mod attribution;
 mod brake;
 mod cgroup_life;
 mod cgroup_rules;

@@ -28,6 +28,11 @@ impl Naming {
         self.labels.of(account, || self.container(account, maps))
     }
 
+    /// The name of a user, the uid where it has none.
+    pub fn user(&self, uid: u32) -> String {
+        self.labels.of(Account::user(uid), || None)
+    }
+
     /// Asks for user names again from now on.
     pub fn forget_users(&self) {
         self.labels.forget();

@@ -1,5 +1,167 @@
 //! From what the kernel saw of a process to the user, service, script and parents behind it.
+//!
+//! The kernel's portrait was taken at the moment of the attempt and needs no luck; /proc adds what only it has, as long as
+//! the process lives. Both are checked against the start of the process, so that a number that is used again names nobody.
 
+pub mod container;
 pub mod culprit;
+mod fpm;
+pub mod living;
+pub mod mask;
+mod origin;
+pub mod panel;
+mod path;
+mod script;
+mod subject;
+
+use std::{
+    path::PathBuf,
+    sync::{PoisonError, RwLock},
+};
+
+use smtp_common::{
+    connection::kind,
+    event::{self, ConnectEvent},
+    portrait::{Execution, Lineage, Portrait, ProcessKey, UNSET},
+};
 
 pub use culprit::Culprit;
+use culprit::{Ancestor, Script};
+use mask::Mask;
+use subject::Subject;
+
+use crate::accounts::{
+    container::unit_of_cgroup,
+    label::{printable, printable_until_nul},
+};
+
+/// How far up a script is looked for that has run the process: `mail()` of PHP runs a shell that runs sendmail.
+const CLIMB: usize = 4;
+
+/// What the kernel remembers of processes.
+pub trait Memory {
+    /// What the process executed last, if that is still remembered.
+    fn execution(&self, process: ProcessKey) -> Option<Box<Execution>>;
+    fn lineage(&self, process: ProcessKey) -> Option<Lineage>;
+}
+
+/// An attempt and what is known around it.
+pub struct Attempt<'a> {
+    pub event: &'a ConnectEvent,
+    /// `None` where the kernel had no room for it.
+    pub portrait: Option<&'a Portrait>,
+    /// Path of the cgroup.
+    pub cgroup: Option<&'a str>,
+    pub user_name: &'a dyn Fn(u32) -> String,
+    /// A time of the boot clock, written as a date.
+    pub date: &'a dyn Fn(u64) -> String,
+}
+
+/// Tells who is behind attempts.
+pub struct Attributor {
+    panels: panel::Panels,
+    runtimes: container::Runtimes,
+    mask: RwLock<Mask>,
+}
+
+impl Attributor {
+    pub fn new(mask: Mask) -> Self {
+        let root = PathBuf::from("/");
+        Self {
+            panels: panel::Panels::new(root.clone()),
+            runtimes: container::Runtimes::new(root),
+            mask: RwLock::new(mask),
+        }
+    }
+
+    /// Masks otherwise from now on.
+    pub fn set_mask(&self, mask: Mask) {
+        *self.mask.write().unwrap_or_else(PoisonError::into_inner) = mask;
+    }
+
+    pub fn tell(&self, attempt: &Attempt<'_>, memory: &dyn Memory) -> Culprit {
+        let event = attempt.event;
+        let mut culprit = Culprit::default();
+        let (container, pod) = attempt.cgroup.map_or((None, None), |path| self.runtimes.of_cgroup(path));
+        (culprit.container, culprit.pod) = (container, pod);
+        culprit.unit = attempt.cgroup.and_then(unit_of_cgroup).map(str::to_owned);
+        let user = (event.account.kind == kind::USER).then(|| (attempt.user_name)(event.account.id as u32));
+        if let Some(user) = &user {
+            let site = self.panels.site(user, || home(event.account.id as u32));
+            (culprit.domains, culprit.plan) = (site.domains, site.plan);
+        }
+        let kernel_thread = event.flags & event::flag::KERNEL_THREAD != 0;
+        let subjects = match attempt.portrait {
+            Some(portrait) if !kernel_thread => self.portray(&mut culprit, attempt, portrait, memory),
+            _ => Vec::new(),
+        };
+        let steps: Vec<_> = subjects.iter().map(Subject::step).collect();
+        let container = culprit.container.as_ref().map(|one| one.name.as_deref().unwrap_or(&one.id));
+        let around = origin::Around {
+            kernel_thread,
+            container,
+            unit: culprit.unit.as_deref(),
+            user: user.as_deref().unwrap_or_default(),
+        };
+        culprit.origin = origin::of(&steps, &around);
+        culprit
+    }
+
+    /// What the portrait tells. Returns the process and those above it.
+    fn portray(
+        &self,
+        culprit: &mut Culprit,
+        attempt: &Attempt<'_>,
+        portrait: &Portrait,
+        memory: &dyn Memory,
+    ) -> Vec<Subject> {
+        let mask = self.mask.read().unwrap_or_else(PoisonError::into_inner);
+        let own = Subject::of_portrait(portrait, &attempt.event.comm, attempt.event.uid, memory);
+        culprit.exe = own.exe.as_deref().map(printable);
+        culprit.exe_deleted = path::is_deleted(&portrait.exe);
+        culprit.cwd = own.cwd.as_deref().map(printable);
+        culprit.command = words(&own.args, &mask);
+        culprit.started_as = own.started_as().and_then(|args| words(args, &mask));
+        culprit.started = Some((attempt.date)(portrait.process.start));
+        culprit.login_user = (portrait.login_uid != UNSET).then(|| (attempt.user_name)(portrait.login_uid));
+        let above = portrait.ancestors().iter().map(|ancestor| Subject::of_ancestor(ancestor, memory));
+        let subjects: Vec<_> = std::iter::once(own).chain(above).collect();
+        culprit.script = script_behind(&subjects);
+        culprit.lineage = subjects.iter().skip(1).map(|subject| ancestor(subject, attempt, &mask)).collect();
+        subjects
+    }
+}
+
+/// The script that the process runs, or else the nearest above it that the same user runs.
+fn script_behind(subjects: &[Subject]) -> Option<Script> {
+    let uid = subjects.first()?.uid;
+    let same_user = subjects.iter().take_while(|subject| subject.uid == uid);
+    let (path, how) = same_user.take(CLIMB).find_map(Subject::script)?;
+    Some(Script { path: printable(&path), how: how.to_owned() })
+}
+
+fn ancestor(subject: &Subject, attempt: &Attempt<'_>, mask: &Mask) -> Ancestor {
+    Ancestor {
+        tgid: subject.process.tgid,
+        started: Some((attempt.date)(subject.process.start)),
+        uid: subject.uid,
+        user: (subject.uid != UNSET).then(|| (attempt.user_name)(subject.uid)),
+        comm: subject.comm.clone(),
+        exe: subject.exe.as_deref().map(printable),
+        command: words(&subject.args, mask),
+    }
+}
+
+fn words(args: &[u8], mask: &Mask) -> Option<Vec<String>> {
+    let mut words: Vec<_> = script::words(args).into_iter().map(printable).collect();
+    mask.apply(&mut words);
+    (!words.is_empty()).then_some(words)
+}
+
+fn home(uid: u32) -> Option<PathBuf> {
+    nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.dir)
+}
+
+fn comm_text(comm: &[u8; 16]) -> String {
+    printable_until_nul(comm)
+}

@@ -19,7 +19,7 @@ use super::{
     place::{Source, Spot},
     problem::Problems,
     reader::{Reader, Section},
-    schema::{CgroupChoice, Level, LogFormat, Mode, Name},
+    schema::{CgroupChoice, Level, LogFormat, Masking, Mode, Name},
     syntax,
 };
 
@@ -50,6 +50,8 @@ pub(super) struct Draft {
     pub(super) listen: Option<Option<SocketAddr>>,
     pub(super) max_users: Option<u32>,
     pub(super) per_second: Option<u32>,
+    pub(super) mask: Option<Masking>,
+    pub(super) mask_also: Option<Vec<String>>,
     pub(super) level: Option<Level>,
     pub(super) format: Option<LogFormat>,
     pub(super) probe: Option<Option<Level>>,
@@ -134,6 +136,12 @@ impl Draft {
         }
         if let Some(events) = reader.open(root, "events") {
             set(&mut self.per_second, value(reader.number(events.get("per_second"), 0..=10_000)));
+        }
+        if let Some(attribution) = reader.open(root, "attribution") {
+            let words =
+                [("secrets", Masking::Secrets), ("arguments", Masking::Arguments), ("nothing", Masking::Nothing)];
+            set(&mut self.mask, value(reader.word(attribution.get("mask"), &words)));
+            set(&mut self.mask_also, reader.regexes(attribution.get("mask_also")));
         }
         if let Some(log) = reader.open(root, "log") {
             let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];

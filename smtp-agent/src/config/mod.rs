@@ -39,8 +39,8 @@ pub use plan::{Brake, OnSoft, Plan, PlanRef, Quota, Quotas, Release};
 pub use problem::{Problem, Problems, Severity};
 pub use schedule::{Days, Schedule};
 pub use schema::{
-    Allow, CgroupChoice, Config, Events, ExceptionEntry, GroupEntry, Host, Level, Log, LogFormat, Metrics, Mode, Name,
-    Paths, RuleEntry, Subject,
+    Allow, Attribution, CgroupChoice, Config, Events, ExceptionEntry, GroupEntry, Host, Level, Log, LogFormat, Masking,
+    Metrics, Mode, Name, Paths, RuleEntry, Subject,
 };
 pub use sections::SECTIONS;
 pub(crate) use {nearest::nearest, values::parse_name};

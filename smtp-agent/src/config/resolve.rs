@@ -16,7 +16,8 @@ use super::{
     problem::{Problem, Problems},
     render::quoted,
     schema::{
-        CgroupChoice, Config, DEFAULT_PORTS, DEFAULT_SENDMAIL, Events, GroupEntry, Host, Log, Metrics, Mode, Paths,
+        Attribution, CgroupChoice, Config, DEFAULT_PORTS, DEFAULT_SENDMAIL, Events, GroupEntry, Host, Log, Metrics,
+        Mode, Paths,
     },
 };
 
@@ -86,6 +87,10 @@ pub(super) fn resolve(draft: Draft, complete: bool, problems: &mut Problems) -> 
             max_users: draft.max_users.map_or(metrics.max_users, |n| n as usize),
         },
         events: Events { per_second: draft.per_second.unwrap_or(events.per_second) },
+        attribution: Attribution {
+            mask: draft.mask.unwrap_or_default(),
+            mask_also: draft.mask_also.unwrap_or_default(),
+        },
         log: Log {
             level: draft.level.unwrap_or(log.level),
             format: draft.format.unwrap_or(log.format),

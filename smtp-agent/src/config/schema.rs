@@ -61,6 +61,7 @@ pub struct Config {
     pub cgroup: CgroupChoice,
     pub metrics: Metrics,
     pub events: Events,
+    pub attribution: Attribution,
     pub log: Log,
 }
 
@@ -223,6 +224,25 @@ impl Default for Events {
     fn default() -> Self {
         Self { per_second: 20 }
     }
+}
+
+/// What is shown of the processes behind attempts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attribution {
+    pub mask: Masking,
+    /// Patterns of more that is secret, each a valid regular expression.
+    pub mask_also: Vec<String>,
+}
+
+/// What is masked in command lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Masking {
+    /// What looks like a password or a token.
+    #[default]
+    Secrets,
+    /// All arguments but options and paths.
+    Arguments,
+    Nothing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

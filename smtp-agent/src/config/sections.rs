@@ -1,7 +1,7 @@
 //! Every table of a configuration and its keys. A key that is not here is an error.
 
 /// The first is the top level. `plan.total` and `plan.schedule` lie in each `[plan.NAME]`.
-pub const SECTIONS: [(&str, &[&str]); 18] = [
+pub const SECTIONS: [(&str, &[&str]); 19] = [
     (
         "",
         &[
@@ -21,6 +21,7 @@ pub const SECTIONS: [(&str, &[&str]); 18] = [
             "kernel",
             "metrics",
             "events",
+            "attribution",
             "log",
         ],
     ),
@@ -101,6 +102,7 @@ pub const SECTIONS: [(&str, &[&str]); 18] = [
     ("kernel", &["cgroup"]),
     ("metrics", &["listen", "max_users"]),
     ("events", &["per_second"]),
+    ("attribution", &["mask", "mask_also"]),
     ("log", &["level", "format", "probe"]),
 ];
 

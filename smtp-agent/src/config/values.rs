@@ -6,6 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use regex::Regex;
 use toml::{Spanned, de::DeValue};
 
 use super::{
@@ -99,6 +100,34 @@ impl Reader<'_> {
         let Some((why, hint)) = fault else { return Some(text.into()) };
         self.wrong(entry.value, format!("`{}` is not a usable path: {why}", entry.key), hint);
         None
+    }
+
+    /// A list of regular expressions.
+    pub(super) fn regexes(&mut self, entry: Option<Entry<'_>>) -> Option<Vec<String>> {
+        let entry = entry?;
+        let key = entry.key;
+        let mut patterns = Vec::new();
+        for node in self.list(&entry, "regular expressions")? {
+            let DeValue::String(text) = node.get_ref() else {
+                let found = describe(node.get_ref());
+                self.wrong(node, format!("`{key}` takes regular expressions in quotes, not {found}"), None);
+                continue;
+            };
+            match Regex::new(text) {
+                Ok(_) => patterns.push(text.to_string()),
+                Err(e) => {
+                    // Its last line says what is wrong; those before draw the pattern.
+                    let why = e.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                    let hint = "write it as the crate regex does, without look-around: \\bcustomer-(\\d+)";
+                    self.wrong(
+                        node,
+                        format!("`{}` in {key} is no regular expression: {why}", quoted(text)),
+                        Some(hint.into()),
+                    );
+                }
+            }
+        }
+        Some(patterns)
     }
 
     /// A list of programs by their paths, which need not exist.

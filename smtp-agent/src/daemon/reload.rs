@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     accounts::database::Database,
+    attribution::mask::Mask,
     by_hand as said,
     config::{self, Config, Problem, Problems},
     control::rights,
@@ -187,6 +188,7 @@ fn try_reload(
     }
     shared.status.reloaded(unresolved, config.metrics.max_users, moment);
     tracing::info!(generation = serial, rules, mode = config.mode.name(), cause = ?cause, "a new policy is in force");
+    shared.attributor.set_mask(Mask::of(&config.attribution));
     *current = config;
     if let Err(e) = shared.rights.change(members) {
         tracing::error!("{e}");

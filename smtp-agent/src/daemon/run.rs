@@ -128,7 +128,8 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
 
     let mut tasks = JoinSet::new();
     let events = Events::open(&shared.pins)?;
-    tasks.spawn(named("events", watch::events(shared.clone(), events)));
+    let witness = watch::Witness::open(&shared.pins)?;
+    tasks.spawn(named("events", watch::events(shared.clone(), events, witness)));
     if policy.sessions != 0
         && let Err(e) = storage::check(&shared.pins)
     {
@@ -208,6 +209,8 @@ async fn arm(
     maps.set_sendmail(&binaries(&sendmail))?;
     maps.sign()?;
     let needs = Needs::of(&policy);
+    // Before the gate: what it tells of processes from its first connection on.
+    gate.attach_witnesses()?;
     // Those of an agent before this one, whose policy said otherwise.
     drop_what_is_not_needed(gate, needs)?;
     for (program, how) in gate.attach(hierarchy, needs)? {

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, Notify, broadcast};
 use super::{by_hand::Kept, following::Following};
 use crate::{
     accounts::naming::Naming,
+    attribution::{Attributor, mask::Mask},
     config::Config,
     control::{audit::Audit, rights::Rights},
     kernel::{cgroup::Hierarchy, gate::Gate, maps::Maps, pins::Pins},
@@ -29,6 +30,7 @@ pub struct Shared {
     pub config_path: PathBuf,
     pub pins: Pins,
     pub naming: Naming,
+    pub attributor: Attributor,
     pub status: Status,
     /// Each event as one line of JSON.
     pub events: broadcast::Sender<Arc<str>>,
@@ -100,6 +102,7 @@ impl Shared {
             config_path,
             pins: parts.gate.pins().clone(),
             naming: parts.naming,
+            attributor: Attributor::new(Mask::of(&parts.config.attribution)),
             named: Notify::new(),
             rights: parts.rights,
             audit: Audit::new(&parts.config.paths.state),

@@ -20,11 +20,21 @@ use super::{
     shared::Shared,
 };
 use crate::{
+    attribution::Attempt,
     control,
     exit::Result,
-    kernel::{addresses, binaries::binaries, destroy::destroy, gate, ring::Events, sys::boot_nanos},
+    kernel::{
+        addresses,
+        binaries::binaries,
+        destroy::destroy,
+        gate,
+        pins::Pins,
+        portraits::{Portraits, Remembered},
+        ring::Events,
+        sys::boot_nanos,
+    },
     stream::{
-        Line,
+        Line, date,
         process::Process,
         session::{End, Stop},
         story::Story,
@@ -123,20 +133,39 @@ pub async fn gate(shared: Arc<Shared>) {
     }
 }
 
+/// What the kernel tells of processes.
+pub struct Witness {
+    portraits: Portraits,
+    remembered: Remembered,
+}
+
+impl Witness {
+    pub fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self { portraits: Portraits::open(pins)?, remembered: Remembered::open(pins)? })
+    }
+}
+
 /// Reads the ring and passes each event on to whoever listens.
-pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>) -> Result<()> {
+pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut witness: Witness) -> Result<()> {
     loop {
         let mut batch = Vec::new();
         let read = events.read(|event| batch.push(event)).await;
         read.map_err(|e| crate::exit::Failure::from_io(&e, "the events cannot be read"))?;
         shared.status.events.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        witness.portraits.take_in();
         for event in batch {
+            let portrait = witness.portraits.of(&event);
             let heard = shared.events.receiver_count() > 0;
             let unnamed = shared.naming.is_new(event.account, &shared.maps());
             if !heard && !unnamed {
                 continue;
             }
-            let process = Process::read(event.tgid, event.time);
+            let cgroup = shared.naming.cgroup_path(event.cgroup).filter(|path| path != "/");
+            // On hybrid hosts the v2 path says nothing, and systemd's v1 path is not in the portrait.
+            let process = match portrait {
+                Some(_) if cgroup.is_some() && !unnamed => Process::default(),
+                _ => Process::read(event.tgid, event.time),
+            };
             if unnamed && let Err(e) = name_container(&shared, &event, process.cgroup.as_deref()) {
                 tracing::warn!("a container's name cannot be kept: {e}");
             }
@@ -147,8 +176,18 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>) -> Re
                 continue;
             }
             let account = shared.naming.label(event.account, &shared.maps());
-            let cgroup = shared.naming.cgroup_path(event.cgroup);
-            let story = Story::tell(&event, account, process, cgroup, boot_nanos(), SystemTime::now());
+            let cgroup = cgroup.or(process.cgroup.clone());
+            let (boot_now, now) = (boot_nanos(), SystemTime::now());
+            let attempt = Attempt {
+                event: &event,
+                portrait: portrait.as_deref(),
+                cgroup: cgroup.as_deref(),
+                user_name: &|uid| shared.naming.user(uid),
+                date: &|time| date(time, boot_now, now),
+            };
+            let culprit = tokio::task::block_in_place(|| shared.attributor.tell(&attempt, &witness.remembered));
+            let culprit = Box::new(culprit);
+            let story = Story::tell(&event, account, process, cgroup, culprit, boot_now, now);
             control::publish(&shared, &Line::Connect(story));
         }
     }

@@ -31,7 +31,7 @@ pub enum BtfError {
 /// that stand for one field, each was its name in some version.
 type Wanted = (&'static str, &'static [(&'static str, &'static [&'static str])]);
 
-const WANTED: [Wanted; 34] = [
+const WANTED: [Wanted; 59] = [
     (global::TASK_FLAGS, &[("task_struct", &["flags"])]),
     (global::TASK_THREAD_PID, &[("task_struct", &["thread_pid"])]),
     (global::PID_LEVEL, &[("pid", &["level"])]),
@@ -69,10 +69,35 @@ const WANTED: [Wanted; 34] = [
     (global::CSS_SET_LINKS, &[("css_set", &["cgrp_links"])]),
     (global::LINK_CGROUP, &[("cgrp_cset_link", &["cgrp"])]),
     (global::LINK_NEXT, &[("cgrp_cset_link", &["cgrp_link"])]),
+    (global::TASK_PID, &[("task_struct", &["pid"])]),
+    (global::TASK_LEADER, &[("task_struct", &["group_leader"])]),
+    (global::TASK_PARENT, &[("task_struct", &["real_parent"])]),
+    (global::TASK_COMM, &[("task_struct", &["comm"])]),
+    (global::TASK_MM, &[("task_struct", &["mm"])]),
+    (global::TASK_FS, &[("task_struct", &["fs"])]),
+    (global::TASK_LOGIN_UID, &[("task_struct", &["loginuid"])]),
+    (global::TASK_SESSION, &[("task_struct", &["sessionid"])]),
+    (global::CRED_UID, &[("cred", &["uid"])]),
+    (global::MM_EXE_FILE, &[("mm_struct", &["exe_file"])]),
+    (global::MM_ARG_START, &[("mm_struct", &["arg_start"])]),
+    (global::MM_ARG_END, &[("mm_struct", &["arg_end"])]),
+    (global::FILE_PATH, &[("file", &["f_path"])]),
+    (global::FS_PWD, &[("fs_struct", &["pwd"])]),
+    (global::PATH_MNT, &[("path", &["mnt"])]),
+    (global::PATH_DENTRY, &[("path", &["dentry"])]),
+    (global::DENTRY_PARENT, &[("dentry", &["d_parent"])]),
+    (global::DENTRY_NAME, &[("dentry", &["d_name"]), ("qstr", &["name"])]),
+    (global::DENTRY_HASHED, &[("dentry", &["d_hash"]), ("hlist_bl_node", &["pprev"])]),
+    (global::MNT_ROOT, &[("vfsmount", &["mnt_root"])]),
+    (global::MOUNT_MNT, &[("mount", &["mnt"])]),
+    (global::MOUNT_PARENT, &[("mount", &["mnt_parent"])]),
+    (global::MOUNT_POINT, &[("mount", &["mnt_mountpoint"])]),
+    (global::BPRM_FILENAME, &[("linux_binprm", &["filename"])]),
+    (global::BPRM_INTERP, &[("linux_binprm", &["interp"])]),
 ];
 
-/// Fields that not every kernel has (`CONFIG_MPTCP`): 0 stands for none.
-const OPTIONAL: [&str; 1] = [global::TCP_IS_MPTCP];
+/// Fields that not every kernel has (`CONFIG_MPTCP`, `CONFIG_AUDIT`): 0 stands for none.
+const OPTIONAL: [&str; 3] = [global::TCP_IS_MPTCP, global::TASK_LOGIN_UID, global::TASK_SESSION];
 
 /// Constants of the probe, each an offset in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -179,10 +179,19 @@ impl Gate {
         Ok(done)
     }
 
-    /// Has the programs follow cgroups as they come and go, in the place of those of an agent before. That two do so for a
-    /// moment changes nothing.
+    /// Has the programs follow cgroups as they come and go, in the place of those of an agent before.
     pub fn attach_watchers(&mut self) -> Result<()> {
-        for (name, tracepoint) in program::WATCHERS.into_iter().zip(["cgroup_mkdir", "cgroup_rmdir"]) {
+        self.attach_raw(program::WATCHERS.into_iter().zip(["cgroup_mkdir", "cgroup_rmdir"]))
+    }
+
+    /// Has the programs remember who executes what and who forks whom, likewise.
+    pub fn attach_witnesses(&mut self) -> Result<()> {
+        self.attach_raw(program::WITNESSES.into_iter().zip(["sched_process_exec", "sched_process_fork"]))
+    }
+
+    /// Programs whose work may be done twice: while one takes over from another, both do it for a moment.
+    fn attach_raw(&mut self, programs: impl Iterator<Item = (&'static str, &'static str)>) -> Result<()> {
+        for (name, tracepoint) in programs {
             let link = sys::attach_to_tracepoint(self.program(name)?.as_fd(), Some(tracepoint)).map_err(|e| {
                 Failure::from_io(&e, format!("the program {name} cannot be attached to the tracepoint {tracepoint}"))
             })?;
@@ -342,7 +351,8 @@ fn broken_build(name: &str) -> Failure {
 /// nothing but its end takes it away.)
 pub fn is_attached(pins: &Pins, program: &str) -> bool {
     let hangs = |link: OwnedFd| matches!(sys::cgroup_of_link(link.as_fd()), Ok(Some(_)));
-    let traces = program::TRACERS.contains(&program) || program::WATCHERS.contains(&program);
+    let tracepoints = [program::TRACERS, program::WATCHERS, program::WITNESSES];
+    let traces = tracepoints.iter().any(|programs| programs.contains(&program));
     sys::open_pin(&pins.link(program)).is_ok_and(|link| traces || hangs(link))
 }
 

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod host;
 pub mod maps;
 pub mod pins;
+pub mod portraits;
 pub mod ring;
 pub mod storage;
 pub mod sys;

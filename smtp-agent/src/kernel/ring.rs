@@ -78,7 +78,7 @@ pub fn readable<T: AsFd + AsRawFd>(ring: T) -> io::Result<AsyncFd<T>> {
 }
 
 /// A record of another length is from a probe of another layout, which pins of our layout cannot hold.
-fn decode<E: Event>(record: &[u8]) -> Option<E> {
+pub(super) fn decode<E: Pod>(record: &[u8]) -> Option<E> {
     if record.len() != size_of::<E>() {
         return None;
     }

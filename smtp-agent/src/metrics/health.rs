@@ -21,7 +21,7 @@ pub fn wanted(policy: &Policy) -> impl Iterator<Item = &'static str> {
     let followers = program::FOLLOWERS.into_iter().filter(|_| policy.sessions != 0);
     let redirectors = program::REDIRECTORS.into_iter().filter(|_| policy.redirects != 0);
     let watchers = program::WATCHERS.into_iter().filter(|_| policy.cgroups != 0);
-    program::GATE.into_iter().chain(followers).chain(redirectors).chain(watchers)
+    program::GATE.into_iter().chain(program::WITNESSES).chain(followers).chain(redirectors).chain(watchers)
 }
 
 pub(super) fn families(

@@ -37,7 +37,7 @@ fn word(name: Option<&'static str>) -> String {
 }
 
 /// A time of the boot clock in RFC 3339, UTC, milliseconds. `boot_now` is that clock at `now`.
-fn date(time: u64, boot_now: u64, now: SystemTime) -> String {
+pub fn date(time: u64, boot_now: u64, now: SystemTime) -> String {
     let time = now - Duration::from_nanos(boot_now.saturating_sub(time));
     humantime::format_rfc3339_millis(time).to_string()
 }

@@ -10,7 +10,10 @@ use smtp_common::{
 };
 
 use super::{date, endpoint, process::Process, word};
-use crate::accounts::{container::unit_of_cgroup, label::printable_until_nul};
+use crate::{
+    accounts::{container::unit_of_cgroup, label::printable_until_nul},
+    attribution::Culprit,
+};
 
 /// All text in it is safe on a terminal: control characters and foreign bytes are escaped.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub struct Story {
     pub tid: u32,
     /// Name of the thread, as it calls itself: no evidence by itself.
     pub comm: String,
-    /// Absent when the process had ended before it could be looked at.
+    /// As proc(5) writes it: with ` (deleted)` where its file has no name any more.
     pub exe: Option<String>,
     pub command: Option<Vec<String>>,
     /// cgroup path; on hybrid hosts systemd's v1 path where the v2 one says nothing.
@@ -45,6 +48,9 @@ pub struct Story {
     pub not_redirected: Option<String>,
     /// Serial of the policy that decided.
     pub policy: u64,
+    /// Who is behind it.
+    #[serde(default)]
+    pub culprit: Box<Culprit>,
 }
 
 /// What keeps a connection from being redirected: the word for programs, and the words for people.
@@ -80,10 +86,13 @@ impl Story {
         account: String,
         process: Process,
         cgroup: Option<String>,
+        culprit: Box<Culprit>,
         boot_now: u64,
         now: SystemTime,
     ) -> Self {
-        let cgroup = cgroup.filter(|path| path != "/").or(process.cgroup).or(Some("/".into()));
+        let cgroup = cgroup.or(Some("/".into()));
+        let deleted = if culprit.exe_deleted { " (deleted)" } else { "" };
+        let exe = culprit.exe.as_ref().map(|exe| format!("{exe}{deleted}"));
         Self {
             time: date(event.time, boot_now, now),
             account,
@@ -97,8 +106,8 @@ impl Story {
             tgid: event.tgid,
             tid: event.tid,
             comm: printable_until_nul(&event.comm),
-            exe: process.exe,
-            command: process.command,
+            exe: exe.or(process.exe),
+            command: culprit.command.clone().or(process.command),
             unit: cgroup.as_deref().and_then(unit_of_cgroup).map(str::to_owned),
             cgroup,
             kernel_thread: event.flags & flag::KERNEL_THREAD != 0,
@@ -106,6 +115,7 @@ impl Story {
             subordinate_uid: event.flags & flag::SUBORDINATE != 0,
             not_redirected: not_redirected(event),
             policy: event.policy,
+            culprit,
         }
     }
 }
@@ -127,6 +137,10 @@ impl fmt::Display for Story {
             Some(command) => write!(f, "  {}", command.join(" "))?,
             None if self.exe.is_none() => f.write_str("  (the process has ended)")?,
             None => {}
+        }
+        let shown = |path: &String| self.command.as_ref().is_some_and(|command| command.contains(path));
+        if let Some(script) = self.culprit.script.as_ref().filter(|script| !shown(&script.path)) {
+            write!(f, "  script {}", script.path)?;
         }
         let why = NOT_REDIRECTED.iter().find(|(word, _)| self.not_redirected.as_deref() == Some(word));
         why.map_or(Ok(()), |(_, text)| write!(f, "  ({text})"))

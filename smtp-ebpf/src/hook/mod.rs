@@ -6,6 +6,7 @@ mod connect6;
 mod exec;
 mod fork;
 mod peer;
+mod process;
 mod received;
 mod sent;
 mod session;

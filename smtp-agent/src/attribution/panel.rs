@@ -1,0 +1,237 @@
+//! What control panels know of an account: its domains and its package.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::Read,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::accounts::label::printable;
+
+/// How long an answer is good.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// More domains than these say no more; the first by name are kept.
+const DOMAINS: usize = 16;
+
+/// Largest file that is read. 100,000 domains of cPanel are four megabytes.
+const LARGEST: u64 = 32 << 20;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Site {
+    pub domains: Vec<String>,
+    pub plan: Option<String>,
+}
+
+/// The panels of a host, asked again after a minute.
+pub struct Panels {
+    root: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    sites: HashMap<String, (Instant, Site)>,
+    /// cPanel's map of all domains, whose file is one for all accounts.
+    cpanel: Option<(Instant, HashMap<String, Vec<String>>)>,
+}
+
+impl Panels {
+    /// `root` is `/`, but for tests.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), known: Mutex::default() }
+    }
+
+    /// What is known of a user; `home` asks for his home directory.
+    pub fn site(&self, user: &str, home: impl FnOnce() -> Option<PathBuf>) -> Site {
+        // A name that is no path component is no user of a panel.
+        if user.is_empty() || user.contains(['/', '\0']) || user.starts_with('.') {
+            return Site::default();
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, site)) = known.sites.get(user)
+            && at.elapsed() < FRESH
+        {
+            return site.clone();
+        }
+        let site = self.ask(user, home, &mut known);
+        known.sites.retain(|_, (at, _)| at.elapsed() < FRESH);
+        known.sites.insert(user.to_owned(), (Instant::now(), site.clone()));
+        site
+    }
+
+    fn ask(&self, user: &str, home: impl FnOnce() -> Option<PathBuf>, known: &mut Known) -> Site {
+        let ways = [
+            self.cpanel(user, known),
+            self.directadmin(user),
+            self.hestia(user),
+            self.virtualmin(user),
+            self.plesk(home),
+        ];
+        let mut site = ways.into_iter().find(|site| *site != Site::default()).unwrap_or_default();
+        site.domains.sort();
+        site.domains.dedup();
+        site.domains.truncate(DOMAINS);
+        site
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        let file = File::open(self.root.join(path)).ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// `/etc/userdomains` ("domain: user"), and `PLAN=` of `/var/cpanel/users/USER`.
+    fn cpanel(&self, user: &str, known: &mut Known) -> Site {
+        if known.cpanel.as_ref().is_none_or(|(at, _)| at.elapsed() >= FRESH) {
+            let mut domains: HashMap<String, Vec<String>> = HashMap::new();
+            for line in self.read("etc/userdomains").unwrap_or_default().lines() {
+                // "*: nobody" stands for all others.
+                if let Some((domain, owner)) = line.split_once(':').filter(|(domain, _)| *domain != "*") {
+                    domains.entry(owner.trim().to_owned()).or_default().push(shown(domain));
+                }
+            }
+            known.cpanel = Some((Instant::now(), domains));
+        }
+        let domains = known.cpanel.as_ref().and_then(|(_, all)| all.get(user)).cloned().unwrap_or_default();
+        let settings = self.read(&format!("var/cpanel/users/{user}")).unwrap_or_default();
+        Site { domains, plan: setting(&settings, "PLAN") }
+    }
+
+    fn directadmin(&self, user: &str) -> Site {
+        let dir = format!("usr/local/directadmin/data/users/{user}");
+        let domains = self.read(&format!("{dir}/domains.list")).unwrap_or_default();
+        let settings = self.read(&format!("{dir}/user.conf")).unwrap_or_default();
+        Site { domains: lines(&domains), plan: setting(&settings, "package") }
+    }
+
+    /// HestiaCP and VestaCP: one line of `NAME='value'` pairs for each domain.
+    fn hestia(&self, user: &str) -> Site {
+        for panel in ["hestia", "vesta"] {
+            let dir = format!("usr/local/{panel}/data/users/{user}");
+            let web = self.read(&format!("{dir}/web.conf")).unwrap_or_default();
+            let settings = self.read(&format!("{dir}/user.conf")).unwrap_or_default();
+            let value = |line: &str, name: &str| {
+                let (_, rest) = line.split_once(&format!("{name}='"))?;
+                rest.split_once('\'').map(|(value, _)| shown(value))
+            };
+            let domains = web.lines().filter_map(|line| value(line, "DOMAIN")).collect();
+            let site = Site { domains, plan: value(&settings, "PACKAGE").filter(|plan| !plan.is_empty()) };
+            if site != Site::default() {
+                return site;
+            }
+        }
+        Site::default()
+    }
+
+    /// One file for each domain, by number.
+    fn virtualmin(&self, user: &str) -> Site {
+        let dir = "etc/webmin/virtual-server/domains";
+        let Ok(entries) = fs::read_dir(self.root.join(dir)) else { return Site::default() };
+        let mut site = Site::default();
+        for entry in entries.filter_map(Result::ok).take(10_000) {
+            let Some(text) = entry.file_name().to_str().and_then(|name| self.read(&format!("{dir}/{name}"))) else {
+                continue;
+            };
+            if setting(&text, "user").as_deref() == Some(user) {
+                site.domains.extend(setting(&text, "dom"));
+                site.plan = site.plan.or(setting(&text, "plan"));
+            }
+        }
+        site
+    }
+
+    /// A subscription's home is named after its domain.
+    fn plesk(&self, home: impl FnOnce() -> Option<PathBuf>) -> Site {
+        let home = home();
+        let below = home.as_deref().and_then(|home| home.strip_prefix("/var/www/vhosts").ok());
+        let domain = below.and_then(|below| below.components().next()).and_then(|first| first.as_os_str().to_str());
+        Site { domains: domain.map(shown).into_iter().collect(), plan: None }
+    }
+}
+
+fn shown(text: &str) -> String {
+    printable(text.trim().as_bytes())
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(shown).filter(|line| !line.is_empty()).collect()
+}
+
+fn setting(text: &str, name: &str) -> Option<String> {
+    let of = |line: &str| Some(shown(line.split_once('=').filter(|(key, _)| key.trim() == name)?.1));
+    text.lines().find_map(of).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn site(domains: &[&str], plan: Option<&str>) -> Site {
+        Site { domains: domains.iter().map(|d| (*d).to_owned()).collect(), plan: plan.map(str::to_owned) }
+    }
+
+    #[test]
+    fn each_panel_tells_in_its_own_files() {
+        for (files, expected) in [
+            (
+                &[
+                    ("etc/userdomains", "shop.example: shop\nother.example: other\nb.example: shop\n*: nobody\n"),
+                    ("var/cpanel/users/shop", "BWLIMIT=unlimited\nPLAN=gold\n"),
+                ][..],
+                site(&["b.example", "shop.example"], Some("gold")),
+            ),
+            (
+                &[
+                    ("usr/local/directadmin/data/users/shop/domains.list", "shop.example\n"),
+                    ("usr/local/directadmin/data/users/shop/user.conf", "email=x\npackage=silver\n"),
+                ],
+                site(&["shop.example"], Some("silver")),
+            ),
+            (
+                &[
+                    ("usr/local/hestia/data/users/shop/web.conf", "DOMAIN='shop.example' IP='192.0.2.1'\n"),
+                    ("usr/local/hestia/data/users/shop/user.conf", "NAME='x'\nPACKAGE='default'\n"),
+                ],
+                site(&["shop.example"], Some("default")),
+            ),
+            (
+                &[("etc/webmin/virtual-server/domains/1", "dom=shop.example\nuser=shop\nplan=0\n")],
+                site(&["shop.example"], Some("0")),
+            ),
+            (&[], site(&[], None)),
+        ] {
+            let root = host(files);
+            assert_eq!(Panels::new(root.path()).site("shop", || None), expected);
+        }
+        let home = || Some("/var/www/vhosts/shop.example".into());
+        assert_eq!(Panels::new("/nonexistent").site("shop", home), site(&["shop.example"], None));
+    }
+
+    #[test]
+    fn hostile_names_and_files_say_nothing() {
+        let root = host(&[("var/cpanel/users/shop", "PLAN=a\x1b[31m\n"), ("var/cpanel/secret", "PLAN=x\n")]);
+        let panels = Panels::new(root.path());
+        assert_eq!(panels.site("../secret", || None), Site::default());
+        assert_eq!(panels.site("shop", || None).plan.as_deref(), Some("a\\u{1b}[31m"));
+        fs::create_dir_all(root.path().join("var/cpanel/users/dir")).unwrap();
+        assert_eq!(panels.site("dir", || None), Site::default());
+    }
+}
