@@ -1,6 +1,7 @@
 //! Real mail servers and their load, through the gate to a sink in a namespace of its own.
 
 mod clients;
+mod culprits;
 mod limits;
 mod pipe;
 mod redirect;

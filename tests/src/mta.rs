@@ -1,11 +1,13 @@
-//! Real programs that send mail, each from a Debian root of its own: exim and postfix, and two small clients.
+//! Real programs that send mail, each from a Debian root of its own: exim and postfix, two small clients, and a web host.
 
 mod clients;
 mod exim;
 mod postfix;
 mod root;
+mod web;
 
 pub use clients::{Msmtp, Swaks};
 pub use exim::{Builder, Exim};
 pub use postfix::{Builder as PostfixBuilder, Postfix};
 pub use root::Letter;
+pub use web::Web;

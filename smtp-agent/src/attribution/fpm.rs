@@ -37,8 +37,9 @@ pub(super) fn pool(command_line: &[u8]) -> Option<&[u8]> {
 pub(super) fn script(living: &Living, process: ProcessKey, directory: &[u8]) -> Option<Vec<u8>> {
     let maps = fs::read_to_string(living.path("maps")).ok()?;
     let memory = fs::File::open(living.path("mem")).ok()?;
-    for (start, end) in maps.lines().filter_map(shared) {
-        let mut bytes = vec![0; end.checked_sub(start).filter(|len| *len <= LARGEST)? as usize];
+    // The opcode cache is shared as well, and far larger.
+    for (start, end) in maps.lines().filter_map(shared).filter(|(start, end)| end.saturating_sub(*start) <= LARGEST) {
+        let mut bytes = vec![0; end.saturating_sub(start) as usize];
         if memory.read_exact_at(&mut bytes, start).is_err() {
             continue;
         }

@@ -6,12 +6,14 @@
 mod apt;
 mod attempts;
 mod clippy;
+mod debian_root;
 mod linker;
 mod mta;
 mod placed;
 mod probe_toolchain;
 mod prometheus;
 mod system;
+mod web;
 
 use std::fs::{self, File, TryLockError};
 use std::thread;
@@ -62,6 +64,7 @@ fn items(workspace: &Workspace, scope: Scope) -> Vec<Box<dyn Item>> {
             items.push(Box::new(system::Program { name: "nft", package: "nftables" }));
             items.push(Box::new(system::Program { name: "iptables", package: "iptables" }));
             items.push(Box::new(mta::Mta::new(workspace)));
+            items.push(Box::new(web::Web::new(workspace)));
             items.push(Box::new(prometheus::Prometheus::new(workspace)));
         }
     }
