@@ -16,5 +16,6 @@ pub mod import;
 pub mod kernel;
 pub mod metrics;
 pub mod neighbours;
+pub mod overview;
 pub mod policy;
 pub mod stream;

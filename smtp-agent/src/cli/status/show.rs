@@ -9,30 +9,33 @@ use smtp_common::{
 
 use super::{
     super::output::{Align, Table},
-    AccountStatus, LimitUsage, SharedStatus, Status, Usage,
-    counts::{Conversations, Counts},
+    Status,
 };
-use crate::{accounts::label::printable, metrics::budget::CONNECTION};
+use crate::{
+    accounts::label::printable,
+    metrics::budget::CONNECTION,
+    overview::{AccountStatus, Conversations, Counts, LimitUsage, Overview, SharedStatus, Usage},
+};
 
-pub(super) fn show(status: &Status) -> String {
-    let mut out = head(status);
+pub(super) fn show(Status { overview, by_hand }: &Status) -> String {
+    let mut out = head(overview);
     out.push(String::new());
-    if let Some(table) = shared(&status.shared) {
+    if let Some(table) = shared(&overview.shared) {
         out.extend([table, String::new()]);
     }
-    if let Some(table) = status.by_hand.table() {
+    if let Some(table) = by_hand.table() {
         out.push(format!("by hand\n{table}\n"));
     }
-    if status.accounts.is_empty() {
+    if overview.accounts.is_empty() {
         out.push("no SMTP connection has been seen yet".into());
         return out.join("\n");
     }
-    let tables = [connections, messages, brakes, recipients, sessions, unseen].map(|table| table(&status.accounts));
+    let tables = [connections, messages, brakes, recipients, sessions, unseen].map(|table| table(&overview.accounts));
     out.push(tables.into_iter().flatten().collect::<Vec<_>>().join("\n\n"));
     out.join("\n")
 }
 
-fn head(status: &Status) -> Vec<String> {
+fn head(status: &Overview) -> Vec<String> {
     let stands = status.stands();
     let mut out = vec![
         format!("gate     {}", if stands { "in force" } else { "NOT ATTACHED: nothing is limited or counted" }),

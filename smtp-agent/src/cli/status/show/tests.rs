@@ -1,7 +1,5 @@
-use super::{
-    super::{AccountStatus, BrakeStatus, HostStatus},
-    *,
-};
+use super::*;
+use crate::overview::{BrakeStatus, HostStatus};
 use smtp_common::names::program;
 
 fn held(unit: &'static str, span: Span, used: u64, limit: Option<u32>) -> LimitUsage {
@@ -30,7 +28,7 @@ fn status(accounts: Vec<AccountStatus>) -> Status {
         .into_iter()
         .flat_map(|unit| Span::ALL.map(|span| held(unit, span, 0, None)))
         .collect();
-    Status {
+    let overview = Overview {
         shared: Vec::new(),
         pins: "/pins".into(),
         agent_running: true,
@@ -42,9 +40,9 @@ fn status(accounts: Vec<AccountStatus>) -> Status {
         messages_followed: true,
         host: HostStatus { hour: none, day: none, limits, conversations: Conversations::default() },
         accounts,
-        by_hand: Default::default(),
         lost: Default::default(),
-    }
+    };
+    Status { overview, by_hand: Default::default() }
 }
 
 fn tables(accounts: Vec<AccountStatus>) -> String {
@@ -145,23 +143,23 @@ fn a_crowded_table_fits_a_hundred_columns() {
 fn the_head_says_what_is_limited_and_whether_messages_are_followed() {
     let mut status = status(vec![]);
     assert!(!show(&status).contains("messages"), "nothing to tell");
-    status.host.limits[3].usage = Usage { used: 70, limit: Some(500) };
+    status.overview.host.limits[3].usage = Usage { used: 70, limit: Some(500) };
     let text = show(&status);
     assert!(text.contains("\nhost     0 no limit this hour, 0 no limit this day\n"), "{text}");
     assert!(text.contains("\n         messages: 0 no limit this hour, 70 of 500 this day\n"), "{text}");
     assert!(!text.contains("recipients"), "{text}");
 
-    assert!(status.is_whole());
-    status.messages_followed = false;
-    assert!(status.stands() && !status.is_whole());
+    assert!(status.overview.is_whole());
+    status.overview.messages_followed = false;
+    assert!(status.overview.stands() && !status.overview.is_whole());
     assert!(show(&status).contains("messages NOT FOLLOWED"));
-    status.messages_wanted = false;
-    assert!(status.is_whole());
+    status.overview.messages_wanted = false;
+    assert!(status.overview.is_whole());
     let text = show(&status);
     assert!(text.contains("\nmessages are not followed ([smtp] messages = false)\n"), "{text}");
     assert!(!text.contains("500"), "a budget that holds nobody: {text}");
-    status.attached.insert(program::CONNECT6, false);
-    assert!(!status.stands());
+    status.overview.attached.insert(program::CONNECT6, false);
+    assert!(!status.overview.stands());
 }
 
 #[test]

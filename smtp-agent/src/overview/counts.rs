@@ -10,18 +10,18 @@ use smtp_common::{
 
 use crate::metrics::VERDICTS;
 
-pub(super) type Counts = BTreeMap<&'static str, u64>;
+pub type Counts = BTreeMap<&'static str, u64>;
 
-#[derive(Serialize, Clone)]
-pub(super) struct Conversations {
+#[derive(Debug, Clone, Serialize)]
+pub struct Conversations {
     /// Messages, recipients and sessions by outcome.
-    pub(super) messages: Counts,
-    pub(super) recipients: Counts,
-    pub(super) sessions: Counts,
+    pub messages: Counts,
+    pub recipients: Counts,
+    pub sessions: Counts,
     /// Sessions whose messages are not all counted, by cause.
-    pub(super) unseen: Counts,
+    pub unseen: Counts,
     /// What was judged before it could pass, by unit and verdict.
-    pub(super) message_verdicts: BTreeMap<&'static str, Counts>,
+    pub message_verdicts: BTreeMap<&'static str, Counts>,
 }
 
 impl Default for Conversations {
@@ -43,7 +43,7 @@ fn zeros(names: impl IntoIterator<Item = &'static str>) -> Counts {
 
 impl Conversations {
     /// Adds one count of the kernel's. Sums over sessions (bytes and the like) are for graphs.
-    pub(super) fn add(&mut self, key: &TallyKey, count: u64) {
+    pub fn add(&mut self, key: &TallyKey, count: u64) {
         let which = key.which as usize;
         let verdict = || Verdict::from_u8(key.which).map(Verdict::name);
         let (list, name) = match key.family {
@@ -61,7 +61,7 @@ impl Conversations {
     }
 
     /// Messages or recipients that were stopped, or in observe mode would have been.
-    pub(super) fn stopped(&self, unit: Unit) -> u64 {
+    pub fn stopped(&self, unit: Unit) -> u64 {
         let verdicts = &self.message_verdicts[unit.name()];
         [Verdict::Refused, Verdict::WouldRefuse].iter().filter_map(|verdict| verdicts.get(verdict.name())).sum()
     }

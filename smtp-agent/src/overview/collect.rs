@@ -1,4 +1,4 @@
-//! Reads what `status` tells from the maps.
+//! Reads the overview from the maps.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -10,8 +10,7 @@ use smtp_common::{
 };
 
 use super::{
-    super::by_hand::list::List,
-    AccountStatus, BrakeStatus, HostStatus, LimitUsage, SharedStatus, Status, Usage,
+    AccountStatus, BrakeStatus, HostStatus, LimitUsage, Overview, SharedStatus, Usage,
     counts::{Conversations, Counts},
 };
 use crate::{
@@ -33,7 +32,7 @@ struct Counted {
     all: Conversations,
 }
 
-pub(super) fn collect(pins: &Pins, maps: &Maps, naming: &Naming, by_hand: List) -> Result<Status> {
+pub fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Overview> {
     let policy = maps.policy()?;
     let limits = usages(maps, Account::HOST, &budget::of_host(&policy))?;
     let of = |span| connections(&limits, span).unwrap_or(Usage { used: 0, limit: None });
@@ -63,7 +62,7 @@ pub(super) fn collect(pins: &Pins, maps: &Maps, naming: &Naming, by_hand: List) 
         });
     }
     accounts.sort_by_key(|a| (Reverse(a.remote.values().sum::<u64>()), a.account.clone()));
-    Ok(Status {
+    Ok(Overview {
         pins: pins.dir().display().to_string(),
         agent_running: pins.agent_is_running(),
         attached: wanted(&policy).map(|hook| (hook, gate::is_attached(pins, hook))).collect(),
@@ -75,7 +74,6 @@ pub(super) fn collect(pins: &Pins, maps: &Maps, naming: &Naming, by_hand: List) 
         host,
         shared: shared(maps)?,
         accounts,
-        by_hand,
         lost: Loss::ALL.into_iter().map(|l| Ok((l.name(), maps.loss(l)?))).collect::<Result<_>>()?,
     })
 }
