@@ -19,3 +19,4 @@ pub mod neighbours;
 pub mod overview;
 pub mod policy;
 pub mod stream;
+pub mod top;

@@ -10,6 +10,7 @@ mod lenient;
 mod output;
 mod reload;
 mod status;
+mod top;
 
 use std::{
     net::IpAddr,
@@ -48,6 +49,8 @@ enum Command {
     Explain(Explain),
     /// Show who sends, the limits and the health of the gate; works without a running agent.
     Status(Json),
+    /// Watch accounts, limits and attempts live in a terminal; block and release.
+    Top,
     /// Follow connections as they are decided, messages that may not pass, and sessions as they end.
     Events(Events),
     /// Have the running agent load its configuration anew.
@@ -200,6 +203,7 @@ fn dispatch(cli: &Cli) -> Result<Code> {
         Command::Check(json) => check::check(path, json.json),
         Command::Explain(args) => explain::explain(path, args),
         Command::Status(json) => status::status(path, json.json),
+        Command::Top => top::top(path),
         Command::Events(args) => events::events(path, args),
         Command::Reload(json) => reload::reload(path, json.json),
         Command::Import(args) => import::import(args.panel, &args.root, args.output.as_deref(), args.json.json),

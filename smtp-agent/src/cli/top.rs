@@ -1,0 +1,185 @@
+//! `smtp-agent top`: the live view in a terminal.
+
+use std::{
+    env,
+    io::{self, IsTerminal},
+    path::Path,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use ratatui::{
+    DefaultTerminal,
+    crossterm::event::{self, Event},
+};
+
+use super::lenient;
+use crate::{
+    accounts::naming::Naming,
+    by_hand::{Says, Subject},
+    control::{Answer, Order, Request, client},
+    exit::{Code, Failure, Result},
+    kernel::{cgroup::Hierarchy, maps::Maps, pins::Pins},
+    overview::{self, Overview},
+    stream::Line,
+    top::{Action, App, Look, draw},
+};
+
+/// Between looks at the maps, unless they are so full that a look takes longer than a tenth of it.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long keys may wait for the next drawing.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the threads beside have found out.
+enum News {
+    Overview(Box<Overview>),
+    Attempt(Box<Line>),
+    Deaf(Option<String>),
+    Ended(Failure),
+}
+
+pub(super) fn top(path: &Path) -> Result<Code> {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        return Err(Failure::config("top needs a terminal; in a pipe use `smtp-agent status` or `events`"));
+    }
+    let lenient = lenient::load(path);
+    let pins = Pins::new(&lenient.paths.pins);
+    pins.require_ours()?;
+    let maps = Maps::open(&pins)?;
+    let choice = lenient.config.map(|c| c.cgroup).unwrap_or_default();
+    let naming = Naming::new(Hierarchy::find(&choice).ok());
+    let (sender, news) = channel();
+    let run = lenient.paths.run.clone();
+    thread::spawn({
+        let sender = sender.clone();
+        move || look(&pins, &maps, &naming, &sender)
+    });
+    thread::spawn({
+        let run = run.clone();
+        move || listen(&run, &sender)
+    });
+    let mut terminal =
+        ratatui::try_init().map_err(|e| Failure::from_io(&e, "the terminal cannot be used for a live view"))?;
+    let outcome = show(&mut terminal, &news, &run);
+    ratatui::restore();
+    outcome
+}
+
+/// Looks at the maps, over and over.
+fn look(pins: &Pins, maps: &Maps, naming: &Naming, sender: &Sender<News>) {
+    loop {
+        let begin = Instant::now();
+        let news = match overview::collect(pins, maps, naming) {
+            Ok(overview) => News::Overview(Box::new(overview)),
+            Err(e) => News::Ended(e),
+        };
+        if sender.send(news).is_err() {
+            return;
+        }
+        thread::sleep(LOOK.max(begin.elapsed() * 10));
+    }
+}
+
+/// Hears of attempts as long as the view is there, from whichever agent runs.
+fn listen(run: &Path, sender: &Sender<News>) {
+    loop {
+        let why = match hear(run, sender) {
+            Ok(()) => return,
+            Err(e) => e.message,
+        };
+        if sender.send(News::Deaf(Some(why))).is_err() {
+            return;
+        }
+        thread::sleep(Duration::from_secs(2));
+    }
+}
+
+/// Returns when nobody wants to know any more.
+fn hear(run: &Path, sender: &Sender<News>) -> Result<()> {
+    let mut agent = client::send(run, &Request::Events {})?;
+    agent.answer()?;
+    if sender.send(News::Deaf(None)).is_err() {
+        return Ok(());
+    }
+    while let Some(line) = agent.line()? {
+        // Kinds that this version does not know are passed over.
+        if let Ok(line) = serde_json::from_str(&line)
+            && sender.send(News::Attempt(Box::new(line))).is_err()
+        {
+            return Ok(());
+        }
+    }
+    Err(Failure::unavailable("the agent has ended; the gate stays in force without it"))
+}
+
+/// What the terminal can do, as far as it says.
+fn appearance() -> Look {
+    let set = |name| env::var(name).ok().filter(|value: &String| !value.is_empty());
+    let is_utf8 = |value: String| value.to_ascii_uppercase().replace('-', "").ends_with("UTF8");
+    Look {
+        colour: set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb" && !term.contains("mono")),
+        unicode: ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).is_some_and(is_utf8),
+    }
+}
+
+fn show(terminal: &mut DefaultTerminal, news: &Receiver<News>, run: &Path) -> Result<Code> {
+    let failed = |e: io::Error| Failure::from_io(&e, "the terminal cannot be used");
+    let (mut app, look) = (App::default(), appearance());
+    loop {
+        terminal.draw(|frame| draw(frame, &app, look)).map_err(failed)?;
+        // Keys first, and all that wait; then what has happened, but never so much that keys wait for it.
+        while event::poll(Duration::ZERO).map_err(failed)? {
+            let Event::Key(key) = event::read().map_err(failed)? else { continue };
+            match app.key(key) {
+                Action::Nothing => {}
+                Action::Quit => return Ok(Code::Fine),
+                action => app.say(act(run, action).unwrap_or_else(|e| e.message)),
+            }
+        }
+        let until = Instant::now() + TICK;
+        loop {
+            match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(News::Overview(overview)) => app.update(*overview, Instant::now()),
+                Ok(News::Attempt(line)) => app.hear(*line),
+                Ok(News::Deaf(why)) => app.set_deaf(why),
+                Ok(News::Ended(e)) => return Err(e),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return Err(Failure::unavailable("the view has lost the gate")),
+            }
+            if Instant::now() >= until {
+                break;
+            }
+        }
+    }
+}
+
+/// Does what was said yes to, and tells it.
+fn act(run: &Path, action: Action) -> Result<String> {
+    let ask = |request: &Request| client::send(run, request).and_then(|mut agent| agent.answer());
+    let whom = |account: &str| Subject::shown(account).map_err(Failure::config);
+    match action {
+        Action::Say { says, account, seconds } => {
+            let reason = Some("by smtp-agent top".to_owned());
+            let order = Order { whom: whom(&account)?, for_seconds: seconds, reason, force: false };
+            let Answer::Taken { entry, .. } = ask(&Request::order(says, order))? else {
+                return Err(Failure::unavailable("the agent answered something else than was asked"));
+            };
+            let done = if says == Says::Blocked { "blocked" } else { "allowed" };
+            let until = entry.until.map_or_else(|| "for ever".to_owned(), |until| format!("until {until}"));
+            Ok(format!("{account} is {done} {until}"))
+        }
+        Action::Release { account } => {
+            let Answer::Released { deeds, .. } = ask(&Request::Release { whom: whom(&account)? })? else {
+                return Err(Failure::unavailable("the agent answered something else than was asked"));
+            };
+            Ok(if deeds.is_empty() {
+                format!("{account}: nothing to release")
+            } else {
+                format!("{account} is released")
+            })
+        }
+        Action::Nothing | Action::Quit => Ok(String::new()),
+    }
+}

@@ -1,0 +1,376 @@
+//! The view on a screen of any size, made for 80 by 24. Colours say nothing that is not said without them.
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    style::{Color, Modifier, Style},
+    text::{Line, Span},
+    widgets::{Clear, Paragraph},
+};
+
+use super::app::{App, Prompt, TIMES, View, connections, percent, stopped};
+use crate::{
+    accounts::label::printable,
+    attribution::Culprit,
+    overview::{AccountStatus, Overview, Usage},
+    stream::story::Story,
+};
+
+/// What the terminal can do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Look {
+    pub colour: bool,
+    /// Characters beyond ASCII.
+    pub unicode: bool,
+}
+
+const RATE: usize = 7;
+const BAR: usize = 6;
+const USED: usize = 10;
+const STOPPED: usize = 7;
+const SPARK: usize = 8;
+/// All columns but that of names, with a blank between each.
+const OTHERS: usize = 1 + RATE + 2 * (1 + BAR + 1 + USED) + 1 + STOPPED + 1 + SPARK;
+
+pub fn draw(frame: &mut Frame<'_>, app: &App, look: Look) {
+    let [head, body, foot] =
+        Layout::vertical([Constraint::Length(3), Constraint::Min(1), Constraint::Length(1)]).areas(frame.area());
+    let pen = Pen { look, width: frame.area().width as usize };
+    frame.render_widget(Paragraph::new(pen.head(app)), head);
+    let lines = match &app.view {
+        View::Accounts => pen.accounts(app, body.height as usize),
+        View::Account(name) => pen.account(app, name, body.height as usize),
+        View::Attempt(name, story) => pen.attempt(name, story),
+    };
+    frame.render_widget(Paragraph::new(lines), body);
+    frame.render_widget(Paragraph::new(pen.foot(app)), foot);
+    if app.help {
+        help(frame, body);
+    }
+}
+
+fn help(frame: &mut Frame<'_>, area: Rect) {
+    let text = "\
+ Up Down  j k     choose                 Enter  look closer    Esc  back
+ PgUp PgDn Home End                      s      sort by rate, used, stopped, name
+ /                names that contain     p      pause
+ b                block, after a yes     r      release, after a yes
+ q                quit                   ?      this
+
+ PER MIN    attempts in the last minute, on all routes, whatever became of them
+ HOUR DAY   connections to remote servers, used of the limit; ! at the limit
+ STOPPED    since the gate was first put in force (observe: would have been)
+ The graph  attempts at each look, the last on the right";
+    let lines: Vec<_> = text.lines().map(Line::from).collect();
+    let height = (lines.len() as u16).min(area.height);
+    let area = Rect { height, ..area };
+    frame.render_widget(Clear, area);
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+struct Pen {
+    look: Look,
+    width: usize,
+}
+
+/// Text in exactly so many columns.
+fn fit(text: &str, width: usize) -> String {
+    let text: String = text.chars().take(width).collect();
+    format!("{text:<width$}")
+}
+
+fn right(text: &str, width: usize) -> String {
+    let text: String = text.chars().take(width).collect();
+    format!("{text:>width$}")
+}
+
+/// 1234567 as 1.2M: what a column of numbers has room for.
+fn short(n: u64) -> String {
+    match n {
+        0..=99_999 => n.to_string(),
+        100_000..=9_999_999 => format!("{}k", n / 1000),
+        _ => format!("{}M", n / 1_000_000),
+    }
+}
+
+impl Pen {
+    fn style(&self, colour: Color, plain: Modifier) -> Style {
+        if self.look.colour { Style::new().fg(colour) } else { Style::new().add_modifier(plain) }
+    }
+
+    fn alarm(&self) -> Style {
+        self.style(Color::Red, Modifier::BOLD)
+    }
+
+    fn of_percent(&self, percent: u64) -> Style {
+        match percent {
+            0..80 => Style::new(),
+            80..100 => self.style(Color::Yellow, Modifier::empty()),
+            _ => self.alarm(),
+        }
+    }
+
+    fn head(&self, app: &App) -> Vec<Line<'static>> {
+        let Some(overview) = &app.overview else { return vec![Line::from("smtp-agent top: reading the gate")] };
+        let mut state = vec![Span::raw(format!("smtp-agent  mode {}  ", overview.mode))];
+        if !overview.stands() {
+            state.push(Span::styled("gate NOT ATTACHED  ", self.alarm()));
+        }
+        state.push(Span::raw(if overview.agent_running { "agent running  " } else { "agent NOT running  " }));
+        state.push(Span::raw(format!("{} accounts  by {}", overview.accounts.len(), app.sort.name())));
+        if !app.filter.is_empty() {
+            state.push(Span::raw(format!("  /{}", printable(app.filter.as_bytes()))));
+        }
+        if app.paused {
+            state.push(Span::styled("  PAUSED", Style::new().add_modifier(Modifier::REVERSED)));
+        }
+        vec![Line::from(state), self.host(overview), Line::default()]
+    }
+
+    fn host(&self, overview: &Overview) -> Line<'static> {
+        let mut line = vec![Span::raw("host ")];
+        for (name, usage) in [("hour", overview.host.hour), ("day", overview.host.day)] {
+            line.push(Span::raw(format!(" {name} ")));
+            line.extend(self.usage(Some(usage)));
+        }
+        let lost: u64 = overview.lost.values().sum();
+        if lost > 0 {
+            line.push(Span::raw(format!("  {} events lost", short(lost))));
+        }
+        Line::from(line)
+    }
+
+    /// A bar and numbers, in `BAR + 1 + USED` columns.
+    fn usage(&self, usage: Option<Usage>) -> Vec<Span<'static>> {
+        let Some(usage) = usage else { return vec![Span::raw(fit("", BAR + 1 + USED))] };
+        let Some(percent) = percent(usage) else {
+            return vec![Span::raw(format!("{} {}", fit("", BAR), fit(&short(usage.used), USED)))];
+        };
+        let full = ((percent.min(100) as usize * BAR).div_ceil(100)).min(BAR);
+        let (on, off) = if self.look.unicode { ("█", "░") } else { ("#", ".") };
+        let bar = on.repeat(full) + &off.repeat(BAR - full);
+        let mark = if percent >= 100 { "!" } else { "" };
+        let numbers = format!("{}/{}{mark}", short(usage.used), short(u64::from(usage.limit.unwrap_or(0))));
+        let style = self.of_percent(percent);
+        vec![Span::styled(bar, style), Span::styled(format!(" {}", fit(&numbers, USED)), style)]
+    }
+
+    fn spark(&self, steps: &[u64]) -> String {
+        let signs: Vec<char> = if self.look.unicode {
+            " ▁▂▃▄▅▆▇█".chars().collect()
+        } else {
+            " .:-=+*#@".chars().collect()
+        };
+        let last = &steps[steps.len().saturating_sub(SPARK)..];
+        let most = last.iter().copied().max().unwrap_or(0).max(1);
+        let graph: String = last.iter().map(|step| signs[(step * 8).div_ceil(most) as usize]).collect();
+        right(&graph, SPARK)
+    }
+
+    fn accounts(&self, app: &App, height: usize) -> Vec<Line<'static>> {
+        let names = self.width.saturating_sub(OTHERS).max(8);
+        let window = BAR + 1 + USED;
+        let heads = format!(
+            "{} {} {} {} {} {}",
+            fit("ACCOUNT", names),
+            right("PER MIN", RATE),
+            fit("HOUR", window),
+            fit("DAY", window),
+            right("STOPPED", STOPPED),
+            right("ATTEMPTS", SPARK),
+        );
+        let mut lines = vec![Line::styled(fit(&heads, self.width), Style::new().add_modifier(Modifier::BOLD))];
+        let shown = app.shown();
+        if shown.is_empty() {
+            let why = if app.filter.is_empty() { "no SMTP connection has been seen yet" } else { "no such account" };
+            lines.push(Line::from(why));
+        }
+        let at = shown.iter().position(|account| Some(&account.account) == app.selected.as_ref()).unwrap_or(0);
+        let rows = height.saturating_sub(1).max(1);
+        for account in shown.iter().skip(page(at, rows)).take(rows) {
+            let is_selected = Some(&account.account) == app.selected.as_ref();
+            lines.push(self.row(app, account, names, is_selected));
+        }
+        lines
+    }
+
+    fn row(&self, app: &App, account: &AccountStatus, names: usize, is_selected: bool) -> Line<'static> {
+        let rate = app.rates.per_minute(&account.account);
+        let stopped = stopped(account);
+        let mut spans =
+            vec![Span::raw(format!("{} {} ", fit(&account.account, names), right(&format!("{rate:.1}"), RATE)))];
+        for window in ["hour", "day"] {
+            spans.extend(self.usage(connections(account, window)));
+            spans.push(Span::raw(" "));
+        }
+        let style = if stopped > 0 { self.style(Color::Yellow, Modifier::empty()) } else { Style::new() };
+        spans.push(Span::styled(right(&short(stopped), STOPPED), style));
+        spans.push(Span::raw(format!(" {}", self.spark(&app.rates.steps(&account.account)))));
+        let line = Line::from(spans);
+        if is_selected { line.style(Style::new().add_modifier(Modifier::REVERSED)) } else { line }
+    }
+
+    fn account(&self, app: &App, name: &str, height: usize) -> Vec<Line<'static>> {
+        let mut lines = vec![Line::styled(printable_line(name), Style::new().add_modifier(Modifier::BOLD))];
+        if let Some(account) = app.account(name) {
+            lines.extend(self.standing(account));
+        }
+        let recent = app.recent.of(name);
+        let heading = match &app.deaf {
+            Some(why) => format!("no attempts are told: {why}"),
+            None if recent.len() == 0 => "no attempt since this view was opened".to_owned(),
+            None => fit("TIME     VERDICT        DESTINATION              PID     SCRIPT OR PROGRAM", self.width),
+        };
+        lines.push(Line::default());
+        lines.push(Line::styled(heading, Style::new().add_modifier(Modifier::BOLD)));
+        let rows = height.saturating_sub(lines.len()).max(1);
+        for (n, story) in recent.enumerate().skip(page(app.attempt, rows)).take(rows) {
+            let line = Line::from(fit(&attempt_line(story), self.width));
+            let is_selected = n == app.attempt;
+            lines.push(if is_selected { line.style(Style::new().add_modifier(Modifier::REVERSED)) } else { line });
+        }
+        lines
+    }
+
+    /// Limits, verdicts, sessions and messages of an account.
+    fn standing(&self, account: &AccountStatus) -> Vec<Line<'static>> {
+        let mut lines = vec![Line::from(format!("rule {}", account.rule))];
+        for pair in account.limits.chunks(2) {
+            let mut spans = Vec::new();
+            for held in pair {
+                spans.push(Span::raw(fit(&format!("{}s/{}", held.unit, held.window), 17)));
+                spans.extend(self.usage(Some(held.usage)));
+                spans.push(Span::raw("  "));
+            }
+            lines.push(Line::from(spans));
+        }
+        let counts = |name: &str, counts: &crate::overview::Counts| {
+            let told: Vec<_> =
+                counts.iter().filter(|(_, n)| **n > 0).map(|(what, n)| format!("{} {what}", short(*n))).collect();
+            (!told.is_empty()).then(|| Line::from(format!("{} {}", fit(name, 10), told.join("  "))))
+        };
+        lines.extend(counts("remote", &account.remote));
+        lines.extend(counts("local", &account.local));
+        lines.extend(counts("sendmail", &account.pipe));
+        lines.extend(counts("sessions", &account.conversations.sessions));
+        lines.extend(counts("messages", &account.conversations.messages));
+        if account.brake.is_some_and(|brake| brake.holds) {
+            lines.push(Line::styled("the failure brake holds it", self.alarm()));
+        }
+        lines
+    }
+
+    fn attempt(&self, name: &str, story: &Story) -> Vec<Line<'static>> {
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        let mut lines = vec![Line::styled(printable_line(name), bold)];
+        let to = format!("{} port {}", story.destination, story.port);
+        lines.push(Line::from(format!(
+            "{}  {} ({})  {}  to {to}",
+            story.time, story.verdict, story.reason, story.route
+        )));
+        for (what, value) in facts(story, &story.culprit) {
+            let indent = 11;
+            let room = self.width.saturating_sub(indent).max(10);
+            let chars: Vec<char> = value.chars().collect();
+            // Long ones go on below: what matters may stand at their end.
+            for (n, part) in chars.chunks(room).enumerate() {
+                let label = if n == 0 { fit(what, indent) } else { fit("", indent) };
+                lines.push(Line::from(label + &part.iter().collect::<String>()));
+            }
+        }
+        lines
+    }
+
+    fn foot(&self, app: &App) -> Line<'static> {
+        let ask = Style::new().add_modifier(Modifier::REVERSED);
+        match (&app.prompt, &app.message) {
+            (Some(Prompt::Block { account, time }), _) => {
+                let text = format!(
+                    "block {account} for {}?  y yes   <- -> time ({})   other keys: no",
+                    TIMES[*time].0,
+                    TIMES.map(|(name, _)| name).join(" ")
+                );
+                Line::styled(fit(&text, self.width), ask)
+            }
+            (Some(Prompt::Release { account }), _) => {
+                let text = format!(
+                    "release {account}: lift what was said by hand, empty its windows?  y yes   other keys: no"
+                );
+                Line::styled(fit(&text, self.width), ask)
+            }
+            (Some(Prompt::Filter), _) => Line::styled(
+                fit(
+                    &format!("names that contain: {}_   Enter done   Esc all", printable(app.filter.as_bytes())),
+                    self.width,
+                ),
+                ask,
+            ),
+            (None, Some(message)) => Line::styled(fit(message, self.width), Style::new().add_modifier(Modifier::BOLD)),
+            (None, None) => {
+                let keys = match app.view {
+                    View::Accounts => {
+                        "Enter look closer  b block  r release  s sort  / filter  p pause  ? help  q quit"
+                    }
+                    _ => "Esc back  Enter look closer  b block  r release  p pause  ? help  q quit",
+                };
+                Line::from(fit(keys, self.width))
+            }
+        }
+    }
+}
+
+fn printable_line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// The first row of the page that row `at` is on.
+fn page(at: usize, rows: usize) -> usize {
+    at / rows * rows
+}
+
+fn attempt_line(story: &Story) -> String {
+    // RFC 3339: the time of day stands behind the T.
+    let time = story.time.split_once('T').map_or(story.time.as_str(), |(_, time)| time);
+    let script = story.culprit.script_path();
+    let what = script.or(story.exe.as_deref()).unwrap_or(&story.comm);
+    let to = std::net::SocketAddr::new(story.destination, story.port).to_string();
+    format!("{} {} {} {} {what}", fit(time, 8), fit(&story.verdict, 14), fit(&to, 24), fit(&story.tgid.to_string(), 7))
+}
+
+/// What is known of who was behind an attempt, and that the rest is not.
+fn facts(story: &Story, culprit: &Culprit) -> Vec<(&'static str, String)> {
+    let unknown = || "unknown".to_owned();
+    let or_unknown = |value: Option<String>| value.unwrap_or_else(unknown);
+    let line = |words: &Vec<String>| words.join(" ");
+    let mut facts = vec![
+        ("process", format!("pid {}, uid {}, {}", story.tgid, story.uid, story.comm)),
+        ("program", or_unknown(story.exe.clone())),
+        ("script", or_unknown(culprit.script.as_ref().map(|script| format!("{} ({})", script.path, script.how)))),
+        ("command", or_unknown(story.command.as_ref().map(line))),
+    ];
+    if let Some(started_as) = &culprit.started_as {
+        facts.push(("began as", line(started_as)));
+    }
+    facts.push(("directory", or_unknown(culprit.cwd.clone())));
+    facts.push(("since", or_unknown(culprit.started.clone())));
+    facts.push(("service", or_unknown(culprit.service().map(str::to_owned))));
+    if let Some(origin) = &culprit.origin {
+        facts.push(("set going", format!("{} {}", origin.kind, origin.name)));
+    }
+    if let Some(user) = &culprit.login_user {
+        facts.push(("login", user.clone()));
+    }
+    if !culprit.domains.is_empty() {
+        facts.push(("domains", culprit.domains.join(" ")));
+    }
+    for (n, ancestor) in culprit.lineage.iter().enumerate() {
+        let what = ancestor.command.as_ref().map(line).or_else(|| ancestor.exe.clone());
+        let user = ancestor.user.clone().unwrap_or_else(|| ancestor.uid.to_string());
+        let label = if n == 0 { "parents" } else { "" };
+        facts.push((label, format!("{} {user} {}", ancestor.tgid, what.unwrap_or_else(|| ancestor.comm.clone()))));
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests;
