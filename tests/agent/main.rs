@@ -8,6 +8,7 @@ mod commands;
 mod control;
 mod dashboards;
 mod detach;
+mod doctor;
 mod events;
 mod explain;
 mod host;

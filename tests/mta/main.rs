@@ -2,9 +2,11 @@
 
 mod clients;
 mod culprits;
+mod doctor;
 mod limits;
 mod pipe;
 mod redirect;
+mod relay;
 mod table;
 mod tls;
 

@@ -3,11 +3,13 @@
 mod by_hand;
 mod check;
 mod detach;
+mod doctor;
 mod events;
 mod explain;
 mod import;
 mod lenient;
 mod output;
+mod relay_check;
 mod reload;
 mod status;
 mod top;
@@ -55,6 +57,10 @@ enum Command {
     Events(Events),
     /// Have the running agent load its configuration anew.
     Reload(Json),
+    /// Tell whether a mail server relays for strangers; offers mail and never sends any.
+    RelayCheck(relay_check::RelayCheck),
+    /// Look the host over: nobody's ways out, mail servers, queues, block lists, the sendmail program.
+    Doctor(doctor::Doctor),
     /// Write a configuration from the mail limits of a panel or of CSF.
     Import(Import),
     /// Never limit a user, group, container or cgroup, until told otherwise.
@@ -206,6 +212,8 @@ fn dispatch(cli: &Cli) -> Result<Code> {
         Command::Top => top::top(path),
         Command::Events(args) => events::events(path, args),
         Command::Reload(json) => reload::reload(path, json.json),
+        Command::RelayCheck(args) => relay_check::relay_check(args),
+        Command::Doctor(args) => doctor::doctor(path, args),
         Command::Import(args) => import::import(args.panel, &args.root, args.output.as_deref(), args.json.json),
         Command::Allow(args) => by_hand::say(path, Says::Allowed, args),
         Command::Block(args) => by_hand::say(path, Says::Blocked, args),

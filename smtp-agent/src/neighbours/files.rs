@@ -17,15 +17,15 @@ const SHOWN: usize = 160;
 const MOST: usize = 200;
 
 /// A file of somebody else, as text.
-pub(super) struct Text {
+pub(crate) struct Text {
     /// As its owner knows it, without the root it was read below.
-    pub(super) path: PathBuf,
-    pub(super) text: String,
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
 }
 
 impl Text {
     /// Reads `path` (absolute) below `root`; `None` where there is no such file.
-    pub(super) fn read(root: &Path, path: &Path) -> Option<Result<Self, String>> {
+    pub(crate) fn read(root: &Path, path: &Path) -> Option<Result<Self, String>> {
         let full = root.join(path.strip_prefix("/").unwrap_or(path));
         match bytes(&full) {
             Ok(bytes) => Some(Ok(Self { path: path.into(), text: String::from_utf8_lossy(&bytes).into_owned() })),
@@ -35,7 +35,7 @@ impl Text {
     }
 
     /// `file:line: text` of the line with this number, counted from 1.
-    pub(super) fn line(&self, number: usize) -> String {
+    pub(crate) fn line(&self, number: usize) -> String {
         let line = self.text.lines().nth(number.saturating_sub(1)).unwrap_or_default();
         format!("{}:{number}: {}", printable(self.path.as_os_str().as_encoded_bytes()), shown(line))
     }
@@ -72,7 +72,7 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// A text of others on one harmless line of bounded length.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let text = text.trim();
     match text.char_indices().nth(SHOWN) {
         Some((cut, _)) => format!("{}…", printable(&text.as_bytes()[..cut])),

@@ -44,26 +44,37 @@ impl Listener {
 
 /// Who listens on port 25 of loopback, in this process's network namespace. `root` is `/`, but for tests.
 pub fn local_mta(root: &Path) -> Vec<Listener> {
+    listeners(root, is_loopback_smtp).into_iter().map(|(_, listener)| listener).collect()
+}
+
+/// Who listens on a port for mail at any address, each with the port.
+pub fn smtp_listeners(root: &Path) -> Vec<(u16, Listener)> {
+    listeners(root, |address| [25, 465, 587].contains(&address.port()))
+}
+
+fn listeners(root: &Path, wanted: impl Fn(SocketAddr) -> bool) -> Vec<(u16, Listener)> {
     let proc = root.join("proc");
     let mut sockets = HashMap::new();
+    let mut ports = HashMap::new();
     for file in ["net/tcp", "net/tcp6"] {
         // Without IPv6 there is no second file.
         let Ok(file) = File::open(proc.join(file)) else { continue };
         let entries = TcpNetEntries::from_buf_read(std::io::BufReader::new(file), current_system_info());
         for entry in entries.map(|entries| entries.0).unwrap_or_default() {
-            if entry.state == TcpState::Listen && is_loopback_smtp(entry.local_address) {
+            if entry.state == TcpState::Listen && wanted(entry.local_address) {
                 let address = entry.local_address.ip();
                 let listener =
                     Listener { address, uid: entry.uid, program: None, runs_as: BTreeSet::from([entry.uid]) };
                 sockets.insert(entry.inode, listener);
+                ports.insert(entry.inode, entry.local_address.port());
             }
         }
     }
     if !sockets.is_empty() {
         name_holders(&proc, &mut sockets);
     }
-    let mut listeners: Vec<_> = sockets.into_values().collect();
-    listeners.sort_by_key(|listener| listener.address);
+    let mut listeners: Vec<_> = sockets.into_iter().map(|(inode, listener)| (ports[&inode], listener)).collect();
+    listeners.sort_by_key(|(port, listener)| (*port, listener.address));
     listeners
 }
 

@@ -12,7 +12,7 @@
 
 mod command;
 mod csf;
-mod files;
+pub(crate) mod files;
 mod firewalld;
 mod imunify;
 mod iptables;
@@ -30,7 +30,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-pub use local::{Listener, first_unprivileged_port, local_mta, redirect_warnings};
+pub use local::{Listener, first_unprivileged_port, local_mta, redirect_warnings, smtp_listeners};
 pub use say::render;
 
 use smtp_common::{
@@ -110,6 +110,11 @@ pub fn of_this_host(config: &Config) -> Vec<Neighbour> {
     }
     found.sort_by_key(|neighbour| neighbour.severity);
     found
+}
+
+/// Those that the files below another root tell of: rules in force are this host's alone.
+pub fn below(root: &Path, config: &Config) -> Vec<Neighbour> {
+    find(root, &Ours::of(config), &live::Rules::default())
 }
 
 /// What stands in the way of `on_soft = "redirect"` on this host, by the policy as compiled for it.

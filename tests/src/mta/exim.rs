@@ -27,6 +27,8 @@ pub struct Builder {
     transport: String,
     tls: bool,
     listen: Option<SocketAddr>,
+    take: String,
+    routers: String,
 }
 
 impl Builder {
@@ -60,6 +62,18 @@ impl Builder {
         self
     }
 
+    /// Adds a router before all others.
+    pub fn router(mut self, text: &str) -> Self {
+        self.routers += &format!("{text}\n");
+        self
+    }
+
+    /// Decides about recipients of a listening exim with these lines of an ACL, instead of by the client's address.
+    pub fn taking(mut self, acl: &str) -> Self {
+        self.take = acl.into();
+        self
+    }
+
     /// Runs a daemon, which takes mail there from clients at loopback.
     pub fn listening(mut self, at: SocketAddr) -> Self {
         self.listen = Some(at);
@@ -81,7 +95,9 @@ impl Builder {
         if let Some(at) = self.listen {
             let mut command = exim.root.command(EXIM, None, cgroup);
             exim.daemon = Some(Running::start(command.arg("-bdf").stdin(Stdio::null())));
-            poll::eventually(PATIENCE, "exim listens", || TcpStream::connect(at).is_ok());
+            let listens = || TcpStream::connect(at).is_ok();
+            let listens = || exim.root.ns().map_or_else(listens, |ns| ns.run(listens));
+            poll::eventually(PATIENCE, "exim listens", listens);
         }
         exim
     }
@@ -92,6 +108,7 @@ impl Builder {
         // In a list, which route_data is, a colon is written twice.
         let address = self.smarthost.ip().to_string().replace(':', "::");
         let (port, main, transport) = (self.smarthost.port(), &self.main, &self.transport);
+        let (take, routers) = (&self.take, &self.routers);
         let tls = if self.tls { "" } else { "  hosts_avoid_tls = *\n" };
         format!(
             "primary_hostname = client.test\n\
@@ -107,8 +124,9 @@ impl Builder {
              log_selector = +smtp_confirmation\n\
              {main}\
              begin acl\n\
-             take:\n  accept hosts = <; 127.0.0.1 ; ::1\n\
+             take:\n{take}\n\
              begin routers\n\
+             {routers}\
              returned:\n  driver = redirect\n  domains = client.test\n  data = :blackhole:\n\
              smarthost:\n  driver = manualroute\n  route_data = {address}\n  transport = remote_smtp\n  self = send\n\
              begin transports\n\
@@ -129,8 +147,18 @@ pub struct Exim {
 
 impl Exim {
     pub fn sending_to(smarthost: SocketAddr) -> Builder {
-        let (main, transport) = (String::new(), String::new());
-        Builder { smarthost, ns: None, users: Vec::new(), main, transport, tls: false, listen: None }
+        let (main, transport, take) = (String::new(), String::new(), "  accept hosts = <; 127.0.0.1 ; ::1".to_owned());
+        Builder {
+            smarthost,
+            ns: None,
+            users: Vec::new(),
+            main,
+            transport,
+            tls: false,
+            listen: None,
+            take,
+            routers: String::new(),
+        }
     }
 
     /// Hands in a message as this user from this cgroup, and waits for the first attempt to deliver it

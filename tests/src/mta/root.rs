@@ -69,6 +69,11 @@ impl Root {
         (&self.view, &self.path)
     }
 
+    /// The network namespace its programs run in, unless it is the host's.
+    pub(super) fn ns(&self) -> Option<&Netns> {
+        self.ns.as_ref()
+    }
+
     pub(super) fn read(&self, path: &str) -> Option<String> {
         self.inside(|root| fs::read(root.join(path))).ok().map(|text| String::from_utf8_lossy(&text).into_owned())
     }
