@@ -17,6 +17,7 @@ pub mod import;
 pub mod kernel;
 pub mod metrics;
 pub mod neighbours;
+pub mod notify;
 pub mod overview;
 pub mod policy;
 pub mod relay;

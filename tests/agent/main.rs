@@ -20,6 +20,7 @@ mod logging;
 mod metrics;
 mod names;
 mod neighbours;
+mod notify;
 mod pins;
 mod refusals;
 mod reload;

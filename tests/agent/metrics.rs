@@ -40,6 +40,7 @@ const FAMILIES: &[(&str, &[&str])] = &[
     ("smtp_agent_config_reload_success_timestamp_seconds", &[]),
     ("smtp_agent_users_unresolved", &[]),
     ("smtp_agent_accounts", &[]),
+    ("smtp_agent_notifications_total", &["result", "sink"]),
     ("smtp_agent_build_info", &["layout", "version"]),
 ];
 

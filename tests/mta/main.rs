@@ -4,6 +4,7 @@ mod clients;
 mod culprits;
 mod doctor;
 mod limits;
+mod notify;
 mod pipe;
 mod redirect;
 mod relay;

@@ -6,11 +6,13 @@
 //! all of them can be used by many tests at once, in one process or in several.
 
 pub mod agent;
+pub mod alertmanager;
 pub mod bpffs;
 pub mod cgroup;
 pub mod dial;
 pub mod hands;
 pub mod home;
+pub mod hook;
 pub mod hostile;
 pub mod howto;
 pub mod http;

@@ -79,6 +79,13 @@ impl Attributor {
         *self.mask.write().unwrap_or_else(PoisonError::into_inner) = mask;
     }
 
+    /// Masks a command line that was read elsewhere.
+    pub fn masked(&self, command: Option<Vec<String>>) -> Option<Vec<String>> {
+        let mut command = command?;
+        self.mask.read().unwrap_or_else(PoisonError::into_inner).apply(&mut command);
+        Some(command)
+    }
+
     pub fn tell(&self, attempt: &Attempt<'_>, memory: &dyn Memory) -> Culprit {
         let event = attempt.event;
         let mut culprit = Culprit::default();

@@ -10,7 +10,7 @@ use crate::{
     control::rights,
     daemon::{logging::colour, reload::compile},
     exit::{Code, Result},
-    neighbours,
+    neighbours, notify,
 };
 
 pub(super) fn check(path: &Path, as_json: bool) -> Result<Code> {
@@ -19,6 +19,7 @@ pub(super) fn check(path: &Path, as_json: bool) -> Result<Code> {
             let mut problems = loaded.warnings;
             let compiled = compile(&loaded.config);
             problems.extend(neighbours::redirect_problems(&loaded.config, &compiled));
+            problems.extend(notify::problems(&loaded.config.notify));
             problems.extend(rights::members(&loaded.config).err().map_or_else(Problems::default, Into::into));
             problems.extend(compiled.warnings);
             problems.extend(compiled.absent);

@@ -8,6 +8,7 @@ mod events;
 mod explain;
 mod import;
 mod lenient;
+mod notify;
 mod output;
 mod relay_check;
 mod reload;
@@ -61,6 +62,8 @@ enum Command {
     RelayCheck(relay_check::RelayCheck),
     /// Look the host over: nobody's ways out, mail servers, queues, block lists, the sendmail program.
     Doctor(doctor::Doctor),
+    /// Notices to those who are to be told.
+    Notify(Notify),
     /// Write a configuration from the mail limits of a panel or of CSF.
     Import(Import),
     /// Never limit a user, group, container or cgroup, until told otherwise.
@@ -115,6 +118,24 @@ struct Explain {
     unit: explain::Asked,
     #[command(flatten)]
     json: Json,
+}
+
+#[derive(Args)]
+struct Notify {
+    #[command(subcommand)]
+    what: NotifyWhat,
+}
+
+#[derive(Subcommand)]
+enum NotifyWhat {
+    /// Send a test notice to each sink now, without the agent, and say what happened
+    Test {
+        /// Only to the sink of this name, or to all of this kind
+        #[arg(long, value_name = "NAME|KIND")]
+        sink: Option<String>,
+        #[command(flatten)]
+        json: Json,
+    },
 }
 
 #[derive(Args)]
@@ -214,6 +235,9 @@ fn dispatch(cli: &Cli) -> Result<Code> {
         Command::Reload(json) => reload::reload(path, json.json),
         Command::RelayCheck(args) => relay_check::relay_check(args),
         Command::Doctor(args) => doctor::doctor(path, args),
+        Command::Notify(Notify { what: NotifyWhat::Test { sink, json } }) => {
+            notify::test(path, sink.as_deref(), json.json)
+        }
         Command::Import(args) => import::import(args.panel, &args.root, args.output.as_deref(), args.json.json),
         Command::Allow(args) => by_hand::say(path, Says::Allowed, args),
         Command::Block(args) => by_hand::say(path, Says::Blocked, args),

@@ -4,6 +4,7 @@
 //! there, tables of plans and groups merge by their keys, rules add up. A wrong value is an error even where a
 //! later file replaces it.
 
+mod notify;
 mod plans;
 mod rules;
 
@@ -11,6 +12,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use toml::de::DeTable;
 
+pub(super) use notify::NotifyDraft;
 pub(super) use plans::{GroupDraft, LONGEST_NAME, PlanDraft};
 pub(super) use rules::{ExceptionDraft, RuleDraft};
 
@@ -52,6 +54,7 @@ pub(super) struct Draft {
     pub(super) per_second: Option<u32>,
     pub(super) mask: Option<Masking>,
     pub(super) mask_also: Option<Vec<String>>,
+    pub(super) notify: NotifyDraft,
     pub(super) level: Option<Level>,
     pub(super) format: Option<LogFormat>,
     pub(super) probe: Option<Option<Level>>,
@@ -143,6 +146,7 @@ impl Draft {
             set(&mut self.mask, value(reader.word(attribution.get("mask"), &words)));
             set(&mut self.mask_also, reader.regexes(attribution.get("mask_also")));
         }
+        self.notify.read(reader, root);
         if let Some(log) = reader.open(root, "log") {
             let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
             let words = levels.map(|level| (level.name(), level));

@@ -16,6 +16,8 @@ mod limits;
 mod load;
 mod nearest;
 mod network;
+mod notify;
+mod notify_values;
 mod pattern;
 mod place;
 mod plan;
@@ -28,11 +30,13 @@ mod schedule;
 mod schema;
 mod sections;
 mod syntax;
+mod template;
 mod values;
 
 use std::{path::Path, sync::Arc, thread};
 
 pub use network::Network;
+pub use notify::{Kind, Kinds, Notify, SinkEntry, Way};
 pub use pattern::Pattern;
 pub use place::{Place, Source, Spot};
 pub use plan::{Brake, OnSoft, Plan, PlanRef, Quota, Quotas, Release};
@@ -43,6 +47,7 @@ pub use schema::{
     Metrics, Mode, Name, Paths, RuleEntry, Subject,
 };
 pub use sections::SECTIONS;
+pub use template::{Field, Template};
 pub(crate) use {nearest::nearest, values::parse_name};
 
 /// Where the configuration is looked for unless `--config` says otherwise.

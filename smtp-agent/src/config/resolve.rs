@@ -1,6 +1,7 @@
 //! From what is written to what applies: defaults, plans by number, and whether it all goes together.
 
 mod names;
+mod notify;
 mod plans;
 mod rules;
 
@@ -91,6 +92,7 @@ pub(super) fn resolve(draft: Draft, complete: bool, problems: &mut Problems) -> 
             mask: draft.mask.unwrap_or_default(),
             mask_also: draft.mask_also.unwrap_or_default(),
         },
+        notify: notify::notify(draft.notify, problems),
         log: Log {
             level: draft.level.unwrap_or(log.level),
             format: draft.format.unwrap_or(log.format),

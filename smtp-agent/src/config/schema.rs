@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
     network::Network,
+    notify::Notify,
     pattern::Pattern,
     place::{Place, Spot},
     plan::{Plan, PlanRef, Quota, Quotas},
@@ -62,6 +63,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub events: Events,
     pub attribution: Attribution,
+    pub notify: Notify,
     pub log: Log,
 }
 

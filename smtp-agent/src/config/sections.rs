@@ -1,7 +1,7 @@
 //! Every table of a configuration and its keys. A key that is not here is an error.
 
-/// The first is the top level. `plan.total` and `plan.schedule` lie in each `[plan.NAME]`.
-pub const SECTIONS: [(&str, &[&str]); 19] = [
+/// The first is the top level. `plan.total` and `plan.schedule` lie in each `[plan.NAME]`, sinks in `[notify]`.
+pub const SECTIONS: [(&str, &[&str]); 25] = [
     (
         "",
         &[
@@ -22,6 +22,7 @@ pub const SECTIONS: [(&str, &[&str]); 19] = [
             "metrics",
             "events",
             "attribution",
+            "notify",
             "log",
         ],
     ),
@@ -103,6 +104,28 @@ pub const SECTIONS: [(&str, &[&str]); 19] = [
     ("metrics", &["listen", "max_users"]),
     ("events", &["per_second"]),
     ("attribution", &["mask", "mask_also"]),
+    (
+        "notify",
+        &[
+            "on",
+            "repeat",
+            "group_wait",
+            "max_per_hour",
+            "unusual_factor",
+            "unusual_min",
+            "learn",
+            "mail",
+            "webhook",
+            "alertmanager",
+            "command",
+            "journald",
+        ],
+    ),
+    ("notify.mail", &["name", "on", "to", "from", "sendmail", "subject", "body"]),
+    ("notify.webhook", &["name", "on", "url", "secret_file", "subject", "body"]),
+    ("notify.alertmanager", &["name", "on", "url", "subject", "body"]),
+    ("notify.command", &["name", "on", "argv", "timeout", "subject", "body"]),
+    ("notify.journald", &["enabled", "on", "socket", "subject"]),
     ("log", &["level", "format", "probe"]),
 ];
 
@@ -123,6 +146,8 @@ pub(super) fn title(section: &str) -> String {
         "plan.total" => "in [plan.NAME.total]".to_owned(),
         "plan.schedule" => "in [[plan.NAME.schedule]]".to_owned(),
         "rule" => "in [[rule]]".to_owned(),
+        "notify.journald" => "in [notify.journald]".to_owned(),
+        sink if sink.starts_with("notify.") => format!("in [[{sink}]]"),
         name => format!("in [{name}]"),
     }
 }

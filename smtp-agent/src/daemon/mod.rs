@@ -3,6 +3,7 @@
 pub mod by_hand;
 pub mod following;
 pub mod logging;
+pub mod notices;
 pub mod reload;
 pub mod run;
 pub mod schedule;

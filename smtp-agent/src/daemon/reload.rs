@@ -22,6 +22,7 @@ use crate::{
         cgroup_tree::Tree,
         gate::{Gate, Needs, are_attached, stands},
     },
+    notify,
     policy::{self, Circumstances, Compiled, limits::Moment},
 };
 
@@ -130,6 +131,7 @@ fn try_reload(
             let loaded =
                 config::load(&shared.config_path).map_err(|problems| Failure::config(problems.render(false)))?;
             log_warnings(&loaded.warnings);
+            log_warnings(&notify::problems(&loaded.config.notify));
             tell_what_needs_a_restart(current, &loaded.config);
             loaded.config
         }
@@ -189,6 +191,9 @@ fn try_reload(
     shared.status.reloaded(unresolved, config.metrics.max_users, moment);
     tracing::info!(generation = serial, rules, mode = config.mode.name(), cause = ?cause, "a new policy is in force");
     shared.attributor.set_mask(Mask::of(&config.attribution));
+    if current.notify != config.notify {
+        shared.notices.change(&config);
+    }
     *current = config;
     if let Err(e) = shared.rights.change(members) {
         tracing::error!("{e}");

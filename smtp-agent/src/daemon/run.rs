@@ -20,6 +20,7 @@ use super::{
     by_hand,
     following::{self, Following, remembered},
     logging,
+    notices::{self, Notices},
     reload::{Cause, compile_for_kernel, drop_what_is_not_needed, log_absent, log_warnings, reload},
     schedule,
     shared::{Parts, Shared},
@@ -48,7 +49,7 @@ use crate::{
         ring::{Events, readable},
         storage,
     },
-    metrics, neighbours,
+    metrics, neighbours, notify,
     policy::{Circumstances, Compiled, limits::Moment},
 };
 
@@ -117,10 +118,13 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let logger = probe_log.then(|| gate.logger()).transpose()?;
     let naming = Naming::new(Some(hierarchy.clone()));
     let as_started = config.clone();
+    let state = config.paths.state.clone();
     let rights = Rights::new(&config.paths.run, members);
+    log_warnings(&notify::problems(&config.notify));
+    let notices = Notices::open(&config)?;
     let shared = Arc::new(Shared::new(
         config_path.to_owned(),
-        Parts { gate, hierarchy, naming, config, maps, following, rights, said },
+        Parts { gate, hierarchy, naming, config, maps, following, rights, said, notices },
     ));
     shared.status.reloaded(unresolved, max_users, moment);
     shared.status.ready.store(true, Ordering::Relaxed);
@@ -155,6 +159,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     tasks.spawn(endless("by hand", by_hand::keep(shared.clone())));
     tasks.spawn(endless("sweeper", sweep::sweep(shared.clone())));
     tasks.spawn(endless("gate", watch::gate(shared.clone())));
+    tasks.spawn(endless("notices", notices::watch(shared.clone())));
     tasks.spawn(endless("control", control::server::serve(shared.clone(), socket)));
     if let Some(listener) = listener {
         tracing::info!(
@@ -170,13 +175,14 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
         tasks.spawn(named("probe log", probe_messages(logger)));
     }
 
-    notify(&[NotifyState::Ready, NotifyState::Status("the gate is in force")]);
+    supervisor(&[NotifyState::Ready, NotifyState::Status("the gate is in force")]);
     // Nobody waits for it: other programs are asked, and may take their time.
     tokio::task::spawn_blocking(move || neighbours::log(&neighbours::of_this_host(&as_started)));
     let ended = signals.serve(&shared, &mut tasks).await;
-    notify(&[NotifyState::Stopping]);
+    supervisor(&[NotifyState::Stopping]);
     shared.status.ready.store(false, Ordering::Relaxed);
     tasks.shutdown().await;
+    tokio::task::block_in_place(|| shared.notices.stop(&state));
     tracing::info!("the agent has ended; the gate stays in force without it (smtp-agent detach removes it)");
     ended
 }
@@ -251,7 +257,7 @@ async fn probe_messages(logger: aya_log::EbpfLogger<&'static dyn log::Log>) -> R
     }
 }
 
-fn notify(states: &[NotifyState<'_>]) {
+fn supervisor(states: &[NotifyState<'_>]) {
     if let Err(e) = sd_notify::notify(states) {
         tracing::warn!("the supervisor cannot be notified: {e}");
     }
@@ -285,17 +291,17 @@ impl Signals {
                 _ = self.hangup.recv() => {
                     // systemd wants the time with it (sd_notify(3), RELOADING=1); without one, the state alone.
                     match NotifyState::monotonic_usec_now() {
-                        Ok(now) => notify(&[NotifyState::Reloading, now]),
-                        Err(_) => notify(&[NotifyState::Reloading]),
+                        Ok(now) => supervisor(&[NotifyState::Reloading, now]),
+                        Err(_) => supervisor(&[NotifyState::Reloading]),
                     }
                     // What went wrong is logged and counted there.
                     let done = reload(shared, Cause::Asked).await;
                     let outcome = done.as_ref().map(|_| Outcome::Done).map_err(|e| e.message.as_str());
                     tokio::task::block_in_place(|| shared.audit.change(Asker::Signal, &Request::Reload {}, outcome));
-                    notify(&[NotifyState::Ready]);
+                    supervisor(&[NotifyState::Ready]);
                 }
                 _ = beat.tick() => if watchdog.is_some() {
-                    notify(&[NotifyState::Watchdog]);
+                    supervisor(&[NotifyState::Watchdog]);
                 },
                 Some(ended) = tasks.join_next() => return Err(match ended {
                     Ok((name, Err(e))) => Failure::new(e.code, format!("the task {name} ended: {e}")),

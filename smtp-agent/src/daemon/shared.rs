@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Mutex, Notify, broadcast};
 
-use super::{by_hand::Kept, following::Following};
+use super::{by_hand::Kept, following::Following, notices::Notices};
 use crate::{
     accounts::naming::Naming,
     attribution::{Attributor, mask::Mask},
@@ -44,6 +44,7 @@ pub struct Shared {
     pub named: Notify,
     pub rights: Rights,
     pub audit: Audit,
+    pub notices: Notices,
     said: std::sync::Mutex<Kept>,
     /// A policy has taken the place of another, whose remains are still in the maps.
     pub replaced: Notify,
@@ -60,6 +61,7 @@ pub struct Parts {
     pub following: Following,
     pub rights: Rights,
     pub said: Kept,
+    pub notices: Notices,
 }
 
 /// What the metrics tell of the agent itself.
@@ -106,6 +108,7 @@ impl Shared {
             named: Notify::new(),
             rights: parts.rights,
             audit: Audit::new(&parts.config.paths.state),
+            notices: parts.notices,
             said: std::sync::Mutex::new(parts.said),
             status: Status::default(),
             events: broadcast::channel(LISTENER_BACKLOG).0,

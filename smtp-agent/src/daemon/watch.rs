@@ -16,6 +16,7 @@ use smtp_common::{
 };
 
 use super::{
+    notices::culprit_of_stop,
     reload::{Cause, reload},
     shared::Shared,
 };
@@ -157,22 +158,24 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut w
             let portrait = witness.portraits.of(&event);
             let heard = shared.events.receiver_count() > 0;
             let unnamed = shared.naming.is_new(event.account, &shared.maps());
-            if !heard && !unnamed {
+            let told = shared.notices.of_connect(&event);
+            if !heard && !unnamed && told.is_none() {
                 continue;
             }
             let cgroup = shared.naming.cgroup_path(event.cgroup).filter(|path| path != "/");
             // On hybrid hosts the v2 path says nothing, and systemd's v1 path is not in the portrait.
-            let process = match portrait {
+            let mut process = match portrait {
                 Some(_) if cgroup.is_some() && !unnamed => Process::default(),
                 _ => Process::read(event.tgid, event.time),
             };
+            process.command = shared.attributor.masked(process.command);
             if unnamed && let Err(e) = name_container(&shared, &event, process.cgroup.as_deref()) {
                 tracing::warn!("a container's name cannot be kept: {e}");
             }
             if unnamed {
                 shared.named.notify_one();
             }
-            if !heard {
+            if !heard && told.is_none() {
                 continue;
             }
             let account = shared.naming.label(event.account, &shared.maps());
@@ -188,7 +191,12 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut w
             let culprit = tokio::task::block_in_place(|| shared.attributor.tell(&attempt, &witness.remembered));
             let culprit = Box::new(culprit);
             let story = Story::tell(&event, account, process, cgroup, culprit, boot_now, now);
-            control::publish(&shared, &Line::Connect(story));
+            if let Some(kind) = told {
+                shared.notices.connect(kind, &event, &story, (*story.culprit).clone(), &shared.maps());
+            }
+            if heard {
+                control::publish(&shared, &Line::Connect(story));
+            }
         }
     }
 }
@@ -202,18 +210,27 @@ pub async fn sessions(shared: Arc<Shared>, mut events: Events<SessionEvent>) -> 
         shared.status.session_events.fetch_add(batch.len() as u64, Ordering::Relaxed);
         for event in batch {
             let ended = event.what == what::STOP && event.verdict == Verdict::Refused as u8 && end(&event);
-            if shared.events.receiver_count() == 0 {
+            let heard = shared.events.receiver_count() > 0;
+            let told = (event.what == what::STOP).then(|| shared.notices.of_stop(&event)).flatten();
+            if !heard && told.is_none() {
                 continue;
             }
             let account = shared.naming.label(event.account, &shared.maps());
             let (boot_now, now) = (boot_nanos(), SystemTime::now());
             let line = if event.what == what::STOP {
-                let process = Process::read(event.tgid, event.since);
-                Line::Stop(Stop::tell(&event, account, process, ended, boot_now, now))
+                let mut process = Process::read(event.tgid, event.since);
+                process.command = shared.attributor.masked(process.command);
+                let stop = Stop::tell(&event, account, process, ended, boot_now, now);
+                if let Some(kind) = told {
+                    shared.notices.stop_of(kind, &event, &stop, culprit_of_stop(&stop), &shared.maps());
+                }
+                Line::Stop(stop)
             } else {
                 Line::Session(End::tell(&event, account, boot_now, now))
             };
-            control::publish(&shared, &line);
+            if heard {
+                control::publish(&shared, &line);
+            }
         }
     }
 }

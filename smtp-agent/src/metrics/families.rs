@@ -5,7 +5,7 @@ use prometheus::{
     core::{AtomicU64, Collector, GenericCounterVec},
 };
 
-use super::{by_hand, connections, conversations, health, limits, named::Named};
+use super::{by_hand, connections, conversations, health, limits, named::Named, notices};
 use crate::daemon::shared::Shared;
 
 pub(super) type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -22,6 +22,7 @@ pub(super) fn scrape(shared: &Shared) -> Result<Vec<u8>> {
     conversations::families(&registry, &tallies, &names)?;
     limits::families(&registry, &maps, &policy, &names)?;
     by_hand::families(&registry, shared)?;
+    notices::families(&registry, shared)?;
     health::families(&registry, shared, &maps, &policy, names.seen.len())?;
     let mut out = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut out)?;

@@ -9,6 +9,7 @@ mod families;
 mod health;
 mod limits;
 mod named;
+mod notices;
 pub mod server;
 
 pub use conversations::VERDICTS;

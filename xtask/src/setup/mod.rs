@@ -3,6 +3,7 @@
 //! Each item first looks (quick, changes nothing) and is installed only when it is missing, by one way after the
 //! other, each with a time limit. It leaves no state of its own: what is there is what is looked for.
 
+mod alertmanager;
 mod apt;
 mod attempts;
 mod clippy;
@@ -66,6 +67,7 @@ fn items(workspace: &Workspace, scope: Scope) -> Vec<Box<dyn Item>> {
             items.push(Box::new(mta::Mta::new(workspace)));
             items.push(Box::new(web::Web::new(workspace)));
             items.push(Box::new(prometheus::Prometheus::new(workspace)));
+            items.push(Box::new(alertmanager::Alertmanager::new(workspace)));
         }
     }
     items

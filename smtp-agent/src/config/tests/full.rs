@@ -42,6 +42,7 @@ fn collect(table: &toml::de::DeTable<'_>, section: &str, written: &mut BTreeSet<
         }
         let below = match section {
             "" => key.to_owned(),
+            "notify" => format!("notify.{key}"),
             "plan" if is_part_of_a_plan => format!("plan.{key}"),
             section => section.to_owned(),
         };
@@ -73,6 +74,14 @@ fn keys_about_the_host_and_the_agent_are_read_into_their_fields() {
     assert_eq!(config.cgroup, CgroupChoice::Path("/sys/fs/cgroup/unified".into()));
     assert_eq!(config.metrics, Metrics { listen: None, max_users: 50 });
     assert_eq!(config.events, Events { per_second: 0 });
+    let patterns = vec![r"customer-(\d+)".to_owned()];
+    assert_eq!(config.attribution, Attribution { mask: Masking::Arguments, mask_also: patterns });
+    let Notify { repeat, group_wait, max_per_hour, unusual_factor, unusual_min, learn, sinks } = config.notify;
+    assert_eq!([repeat, group_wait, learn].map(|time| time.as_secs()), [3600, 10, 172_800]);
+    assert_eq!((max_per_hour, unusual_factor, unusual_min), (7, 3, 21));
+    let names: Vec<_> = sinks.iter().map(|sink| (sink.name.as_str(), sink.way.name())).collect();
+    let wanted = [("ops", "mail"), ("chat", "webhook"), ("am", "alertmanager"), ("script", "command")];
+    assert_eq!((&names[..4], names[4]), (&wanted[..], ("journald", "journald")));
     assert_eq!(config.log, Log { level: Level::Trace, format: LogFormat::Json, probe: Some(Level::Debug) });
 }
 

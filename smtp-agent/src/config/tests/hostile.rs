@@ -120,8 +120,10 @@ proptest! {
         let (name, keys) = section;
         // Below [plan] and [group] any key is a name; a rule is a list.
         prop_assume!(!keys.contains(&key.as_str()) && !name.starts_with("plan") && !matches!(name, "group" | "rule"));
-        let problems = parse_str("test", &format!("[{name}]\n{key} = 1")).expect_err("an unknown key");
-        let wanted = format!("test:2:1: unknown key `{key}` in [{name}]");
+        let is_list = name.starts_with("notify.") && *name != *"notify.journald";
+        let title = if is_list { format!("[[{name}]]") } else { format!("[{name}]") };
+        let problems = parse_str("test", &format!("{title}\n{key} = 1")).expect_err("an unknown key");
+        let wanted = format!("test:2:1: unknown key `{key}` in {title}");
         prop_assert!(problems.to_string().contains(&wanted));
     }
 }

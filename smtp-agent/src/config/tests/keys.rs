@@ -217,6 +217,13 @@ cases! {
     events_have_a_ceiling: "[events]\nper_second = 10001" => [
         "error 2:14: `per_second` must be from 0 to 10000, not 10001",
     ];
+    masks_are_words: "[attribution]\nmask = \"all\"" => [
+        "error 2:8: `mask` must be \"secrets\", \"arguments\" or \"nothing\", not \"all\"",
+    ];
+    patterns_are_regular_expressions: "[attribution]\nmask_also = [\"ok\", \"(\"]" => [
+        "error 2:20: `(` in mask_also is no regular expression: unclosed group \
+         -> write it as the crate regex does, without look-around: \\\\bcustomer-(\\\\d+)",
+    ];
     a_longer_form_of_a_level_is_near: "[log]\nlevel = \"warning\"" => [
         "error 2:9: `level` must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not \"warning\" \
          -> did you mean \"warn\"?",

@@ -7,6 +7,7 @@ mod full;
 mod hostile;
 mod keys;
 mod limits;
+mod notify;
 mod plans;
 mod policy;
 mod rendering;
@@ -98,6 +99,7 @@ fn an_empty_file_gives_the_documented_defaults() {
     assert_eq!(config.cgroup, CgroupChoice::Auto);
     assert_eq!(config.metrics, Metrics { listen: Some(([127, 0, 0, 1], 9725).into()), max_users: 1000 });
     assert_eq!(config.events, Events { per_second: 20 });
+    assert_eq!(config.notify, Notify::default(), "nobody is told of anything");
     assert_eq!(config.log, Log { level: Level::Info, format: LogFormat::Text, probe: None });
 }
 
@@ -120,6 +122,15 @@ fn the_example_in_the_packaged_file_is_right_once_it_is_uncommented() {
         lines.skip_while(|line| *line != "# [plan.bulk]").map_while(|line| line.strip_prefix('#')).collect();
     let config = config(&example.join("\n"));
     assert_eq!((config.plans[0].name.as_str(), config.rules[0].plan), ("bulk", PlanRef::Plan(0)));
+}
+
+#[test]
+fn the_sinks_in_the_packaged_file_are_right_once_they_are_uncommented() {
+    let lines = include_str!("../../../../packaging/config.toml").lines();
+    let sinks: Vec<_> =
+        lines.skip_while(|line| *line != "# [[notify.mail]]").map_while(|line| line.strip_prefix('#')).collect();
+    let names: Vec<_> = config(&sinks.join("\n")).notify.sinks.into_iter().map(|sink| sink.name).collect();
+    assert_eq!(names, ["mail", "webhook"]);
 }
 
 #[test]
