@@ -118,7 +118,7 @@ impl Reader<'_> {
                 Err(e) => {
                     // Its last line says what is wrong; those before draw the pattern.
                     let why = e.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                    let hint = "write it as the crate regex does, without look-around: \\bcustomer-(\\d+)";
+                    let hint = "write it as the crate regex does, without look-around: 'customer-(\\d+)'";
                     self.wrong(
                         node,
                         format!("`{}` in {key} is no regular expression: {why}", quoted(text)),

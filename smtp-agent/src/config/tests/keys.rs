@@ -222,7 +222,7 @@ cases! {
     ];
     patterns_are_regular_expressions: "[attribution]\nmask_also = [\"ok\", \"(\"]" => [
         "error 2:20: `(` in mask_also is no regular expression: unclosed group \
-         -> write it as the crate regex does, without look-around: \\\\bcustomer-(\\\\d+)",
+         -> write it as the crate regex does, without look-around: 'customer-(\\d+)'",
     ];
     a_longer_form_of_a_level_is_near: "[log]\nlevel = \"warning\"" => [
         "error 2:9: `level` must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not \"warning\" \
