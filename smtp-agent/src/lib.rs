@@ -20,6 +20,7 @@ pub mod neighbours;
 pub mod notify;
 pub mod overview;
 pub mod policy;
+pub mod rehearse;
 pub mod relay;
 pub mod stream;
 pub mod top;
