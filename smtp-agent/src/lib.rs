@@ -22,5 +22,7 @@ pub mod overview;
 pub mod policy;
 pub mod rehearse;
 pub mod relay;
+pub mod report;
+pub mod store;
 pub mod stream;
 pub mod top;

@@ -28,6 +28,7 @@ pub mod portrait;
 mod reference;
 pub mod reply;
 pub mod rule;
+pub mod saved;
 pub mod session;
 pub mod tally;
 pub mod window;

@@ -392,7 +392,8 @@ fn on_a_full_disk_nothing_is_said_and_nothing_is_lost() {
         let size = Some("size=32k");
         mount(Some("tmpfs"), &state, Some("tmpfs"), MsFlags::empty(), size).must("cannot mount a tmpfs");
     });
-    let world = World::built("", |agent| {
+    // A history is larger than this disk.
+    let world = World::built("[history]\nenabled = false", |agent| {
         agent.view(&view).config(|config| config.set("paths.state", dir.path().display().to_string()))
     });
     let filler = dir.path().join("filler");

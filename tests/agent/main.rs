@@ -11,6 +11,7 @@ mod detach;
 mod doctor;
 mod events;
 mod explain;
+mod history;
 mod host;
 mod hostile;
 mod howto;

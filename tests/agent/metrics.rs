@@ -30,6 +30,7 @@ const FAMILIES: &[(&str, &[&str])] = &[
     ("smtp_by_hand", &["says"]),
     ("smtp_agent_events_total", &["of"]),
     ("smtp_agent_events_lost_total", &["cause"]),
+    ("smtp_agent_history_lost_total", &["cause"]),
     ("smtp_agent_map_full_total", &["map"]),
     ("smtp_agent_map_entries", &["map"]),
     ("smtp_agent_map_capacity", &["map"]),

@@ -110,7 +110,7 @@ fn a_passwd_that_vanishes_for_a_moment_changes_nothing() {
 
 #[test]
 fn names_that_cannot_be_read_for_want_of_descriptors_keep_their_rules() {
-    const DESCRIPTORS: u64 = 128;
+    const DESCRIPTORS: u64 = 132;
     let etc = Etc::with_users(&[("shop", SHOP, SHOP)]);
     etc.write_in_place("subuid", "shop:900000:65536\n");
     let world = World::stopped_with("[deny]\nusers = ['shop']\n", |agent| agent.etc(&etc));

@@ -6,14 +6,18 @@ mod detach;
 mod doctor;
 mod events;
 mod explain;
+mod history;
 mod import;
 mod lenient;
 mod notify;
 mod output;
 mod relay_check;
 mod reload;
+mod report;
 mod status;
+mod timeline;
 mod top;
+mod who;
 
 use std::{
     net::IpAddr,
@@ -54,6 +58,12 @@ enum Command {
     Status(Json),
     /// Watch accounts, limits and attempts live in a terminal; block and release.
     Top,
+    /// Tell from the history who and what sent how much, and what became of it.
+    Report(Report),
+    /// Name who sends too much: user, process, script, parents, evidence, and how to stop it.
+    Who(Who),
+    /// Show what one user did, stretch by stretch, and what happened to him.
+    Timeline(Timeline),
     /// Follow connections as they are decided, messages that may not pass, and sessions as they end.
     Events(Events),
     /// Have the running agent load its configuration anew.
@@ -90,6 +100,65 @@ enum EventKind {
     Connect,
     Session,
     Stop,
+}
+
+/// A stretch of the history.
+#[derive(Args)]
+struct Since {
+    /// How long ago (24h, 7d), a date (2026-11-19) or a moment (2026-11-19 14:30, RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// The same; without it, now
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+#[derive(Args)]
+struct Report {
+    #[command(flatten)]
+    period: Since,
+    /// What each line is about
+    #[arg(long, value_enum, default_value_t = report::By::User)]
+    by: report::By,
+    /// How many lines
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    top: u32,
+    /// Only of this account, as `status` shows it
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print CSV
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// Print a page with charts, to be saved or mailed
+    #[arg(long, conflicts_with_all = ["json", "csv"])]
+    html: bool,
+}
+
+#[derive(Args)]
+struct Who {
+    #[command(flatten)]
+    period: Since,
+    /// Only this account, as `status` shows it
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// How many accounts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    top: u32,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Args)]
+struct Timeline {
+    /// An account, as `status` shows it
+    user: String,
+    #[command(flatten)]
+    period: Since,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Args)]
@@ -231,6 +300,9 @@ fn dispatch(cli: &Cli) -> Result<Code> {
         Command::Explain(args) => explain::explain(path, args),
         Command::Status(json) => status::status(path, json.json),
         Command::Top => top::top(path),
+        Command::Report(args) => report::report(path, args),
+        Command::Who(args) => who::who(path, args),
+        Command::Timeline(args) => timeline::timeline(path, args),
         Command::Events(args) => events::events(path, args),
         Command::Reload(json) => reload::reload(path, json.json),
         Command::RelayCheck(args) => relay_check::relay_check(args),

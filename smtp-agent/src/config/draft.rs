@@ -8,7 +8,7 @@ mod notify;
 mod plans;
 mod rules;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use toml::de::DeTable;
 
@@ -55,6 +55,9 @@ pub(super) struct Draft {
     pub(super) mask: Option<Masking>,
     pub(super) mask_also: Option<Vec<String>>,
     pub(super) notify: NotifyDraft,
+    pub(super) history: Option<bool>,
+    pub(super) keep: Option<Duration>,
+    pub(super) max_size: Option<u64>,
     pub(super) level: Option<Level>,
     pub(super) format: Option<LogFormat>,
     pub(super) probe: Option<Option<Level>>,
@@ -147,6 +150,11 @@ impl Draft {
             set(&mut self.mask_also, reader.regexes(attribution.get("mask_also")));
         }
         self.notify.read(reader, root);
+        if let Some(history) = reader.open(root, "history") {
+            set(&mut self.history, value(reader.boolean(history.get("enabled"))));
+            set(&mut self.keep, reader.keep(history.get("keep")));
+            set(&mut self.max_size, reader.size(history.get("max_size")));
+        }
         if let Some(log) = reader.open(root, "log") {
             let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
             let words = levels.map(|level| (level.name(), level));

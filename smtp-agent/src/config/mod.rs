@@ -12,6 +12,7 @@
 
 mod brake;
 mod draft;
+mod history_values;
 mod limits;
 mod load;
 mod nearest;
@@ -43,8 +44,8 @@ pub use plan::{Brake, OnSoft, Plan, PlanRef, Quota, Quotas, Release};
 pub use problem::{Problem, Problems, Severity};
 pub use schedule::{Days, Schedule};
 pub use schema::{
-    Allow, Attribution, CgroupChoice, Config, Events, ExceptionEntry, GroupEntry, Host, Level, Log, LogFormat, Masking,
-    Metrics, Mode, Name, Paths, RuleEntry, Subject,
+    Allow, Attribution, CgroupChoice, Config, Events, ExceptionEntry, GroupEntry, History, Host, Level, Log, LogFormat,
+    Masking, Metrics, Mode, Name, Paths, RuleEntry, Subject,
 };
 pub use sections::SECTIONS;
 pub use template::{Field, Template};

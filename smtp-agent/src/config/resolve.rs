@@ -17,8 +17,8 @@ use super::{
     problem::{Problem, Problems},
     render::quoted,
     schema::{
-        Attribution, CgroupChoice, Config, DEFAULT_PORTS, DEFAULT_SENDMAIL, Events, GroupEntry, Host, Log, Metrics,
-        Mode, Paths,
+        Attribution, CgroupChoice, Config, DEFAULT_PORTS, DEFAULT_SENDMAIL, Events, GroupEntry, History, Host, Log,
+        Metrics, Mode, Paths,
     },
 };
 
@@ -54,6 +54,7 @@ pub(super) fn resolve(draft: Draft, complete: bool, problems: &mut Problems) -> 
     let host = draft.host_limits.quotas();
     let (count_lists, list_users) = list_managers(draft.count_lists, draft.list_users, problems);
     let (paths, metrics, events, log) = (Paths::default(), Metrics::default(), Events::default(), Log::default());
+    let history = History::default();
     Config {
         mode: draft.mode.unwrap_or(Mode::Enforce),
         watch: draft.watch.unwrap_or(false),
@@ -93,6 +94,11 @@ pub(super) fn resolve(draft: Draft, complete: bool, problems: &mut Problems) -> 
             mask_also: draft.mask_also.unwrap_or_default(),
         },
         notify: notify::notify(draft.notify, problems),
+        history: History {
+            enabled: draft.history.unwrap_or(history.enabled),
+            keep: draft.keep.unwrap_or(history.keep),
+            max_size: draft.max_size.unwrap_or(history.max_size),
+        },
         log: Log {
             level: draft.level.unwrap_or(log.level),
             format: draft.format.unwrap_or(log.format),

@@ -1,6 +1,6 @@
 //! What a valid configuration is, and its defaults.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     network::Network,
@@ -64,6 +64,7 @@ pub struct Config {
     pub events: Events,
     pub attribution: Attribution,
     pub notify: Notify,
+    pub history: History,
     pub log: Log,
 }
 
@@ -245,6 +246,21 @@ pub enum Masking {
     /// All arguments but options and paths.
     Arguments,
     Nothing,
+}
+
+/// `[history]`: what is kept of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    pub enabled: bool,
+    pub keep: Duration,
+    /// Octets on the disk.
+    pub max_size: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { enabled: true, keep: Duration::from_secs(31 * 86_400), max_size: 512 << 20 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Every table of a configuration and its keys. A key that is not here is an error.
 
 /// The first is the top level. `plan.total` and `plan.schedule` lie in each `[plan.NAME]`, sinks in `[notify]`.
-pub const SECTIONS: [(&str, &[&str]); 25] = [
+pub const SECTIONS: [(&str, &[&str]); 26] = [
     (
         "",
         &[
@@ -23,6 +23,7 @@ pub const SECTIONS: [(&str, &[&str]); 25] = [
             "events",
             "attribution",
             "notify",
+            "history",
             "log",
         ],
     ),
@@ -126,6 +127,7 @@ pub const SECTIONS: [(&str, &[&str]); 25] = [
     ("notify.alertmanager", &["name", "on", "url", "subject", "body"]),
     ("notify.command", &["name", "on", "argv", "timeout", "subject", "body"]),
     ("notify.journald", &["enabled", "on", "socket", "subject"]),
+    ("history", &["enabled", "keep", "max_size"]),
     ("log", &["level", "format", "probe"]),
 ];
 

@@ -2,8 +2,10 @@
 
 pub mod by_hand;
 pub mod following;
+pub mod history;
 pub mod logging;
 pub mod notices;
+pub mod reboot;
 pub mod reload;
 pub mod run;
 pub mod schedule;

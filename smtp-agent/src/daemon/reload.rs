@@ -194,6 +194,7 @@ fn try_reload(
     if current.notify != config.notify {
         shared.notices.change(&config);
     }
+    shared.history.reloaded(&config);
     *current = config;
     if let Err(e) = shared.rights.change(members) {
         tracing::error!("{e}");
@@ -230,6 +231,7 @@ fn tell_what_needs_a_restart(old: &Config, new: &Config) {
         ("[paths]", old.paths != new.paths),
         ("[kernel]", old.cgroup != new.cgroup),
         ("[metrics] listen", old.metrics.listen != new.metrics.listen),
+        ("[history] enabled", old.history.enabled != new.history.enabled),
         ("[log]", old.log != new.log),
     ];
     for (what, _) in changed.iter().filter(|(_, changed)| *changed) {

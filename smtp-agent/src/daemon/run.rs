@@ -19,8 +19,10 @@ use tokio::{
 use super::{
     by_hand,
     following::{self, Following, remembered},
+    history::{self, Keeper},
     logging,
     notices::{self, Notices},
+    reboot,
     reload::{Cause, compile_for_kernel, drop_what_is_not_needed, log_absent, log_warnings, reload},
     schedule,
     shared::{Parts, Shared},
@@ -44,13 +46,14 @@ use crate::{
         destroy,
         gate::{Attached, Gate, Needs},
         host::Host,
-        maps::Maps,
+        maps::{Begin, Maps},
         pins::{Pins, State},
         ring::{Events, readable},
         storage,
     },
     metrics, neighbours, notify,
     policy::{Circumstances, Compiled, limits::Moment},
+    store,
 };
 
 /// How often the supervisor is told of progress at least, whatever it asks for.
@@ -97,7 +100,13 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let _lock = pins.prepare()?;
     let fresh = pins.state()? != State::Ours;
     let mut gate = Gate::load(&pins, &host, &hierarchy, config.log.probe)?;
-    let outcome = arm(&mut gate, &pins, &hierarchy, compiled, &config.paths.state).await;
+    let left = if fresh && config.history.enabled { reboot::left(&config.paths.state) } else { None };
+    let history_begins = match (&left, fresh) {
+        (Some(_), _) => store::Gate::Restored,
+        (None, true) => store::Gate::Fresh,
+        (None, false) => store::Gate::Adopted,
+    };
+    let outcome = arm(&mut gate, &pins, &hierarchy, compiled, &config.paths.state, left).await;
     let (maps, following, watch) = outcome.inspect_err(|_| {
         if fresh {
             // Best effort: the error that led here is the one to tell.
@@ -122,9 +131,10 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let rights = Rights::new(&config.paths.run, members);
     log_warnings(&notify::problems(&config.notify));
     let notices = Notices::open(&config)?;
+    let history = tokio::task::block_in_place(|| Keeper::start(&config, history_begins));
     let shared = Arc::new(Shared::new(
         config_path.to_owned(),
-        Parts { gate, hierarchy, naming, config, maps, following, rights, said, notices },
+        Parts { gate, hierarchy, naming, config, maps, following, rights, said, history, notices },
     ));
     shared.status.reloaded(unresolved, max_users, moment);
     shared.status.ready.store(true, Ordering::Relaxed);
@@ -157,6 +167,7 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     tasks.spawn(endless("changed files", schedule::changed_files(shared.clone())));
     tasks.spawn(named("programs", watch::programs(shared.clone())));
     tasks.spawn(endless("by hand", by_hand::keep(shared.clone())));
+    tasks.spawn(endless("history", history::keep(shared.clone())));
     tasks.spawn(endless("sweeper", sweep::sweep(shared.clone())));
     tasks.spawn(endless("gate", watch::gate(shared.clone())));
     tasks.spawn(endless("notices", notices::watch(shared.clone())));
@@ -183,6 +194,11 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     shared.status.ready.store(false, Ordering::Relaxed);
     tasks.shutdown().await;
     tokio::task::block_in_place(|| shared.notices.stop(&state));
+    tokio::task::block_in_place(|| {
+        history::look(&shared);
+        history::save(&shared);
+        shared.history.stop();
+    });
     tracing::info!("the agent has ended; the gate stays in force without it (smtp-agent detach removes it)");
     ended
 }
@@ -194,10 +210,15 @@ async fn arm(
     hierarchy: &Hierarchy,
     compiled: Compiled,
     state: &Path,
+    left: Option<Begin>,
 ) -> Result<(Maps, Following, addresses::Watch)> {
     let watch = addresses::Watch::new()?;
     let local = watch.current().await?;
     let mut maps = gate.maps()?;
+    if let Some(left) = left {
+        maps.begin_with(&left)?;
+        tracing::info!(windows = left.windows.len(), "limits and counts go on where the boot before left them");
+    }
     maps.make_overflow_windows()?;
     maps.make_overflow_tallies()?;
     watch::tell_left_out(maps.set_local(&local)?);

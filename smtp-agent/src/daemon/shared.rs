@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Mutex, Notify, broadcast};
 
-use super::{by_hand::Kept, following::Following, notices::Notices};
+use super::{by_hand::Kept, following::Following, history::Keeper, notices::Notices};
 use crate::{
     accounts::naming::Naming,
     attribution::{Attributor, mask::Mask},
@@ -45,6 +45,7 @@ pub struct Shared {
     pub rights: Rights,
     pub audit: Audit,
     pub notices: Notices,
+    pub history: Keeper,
     said: std::sync::Mutex<Kept>,
     /// A policy has taken the place of another, whose remains are still in the maps.
     pub replaced: Notify,
@@ -62,6 +63,7 @@ pub struct Parts {
     pub rights: Rights,
     pub said: Kept,
     pub notices: Notices,
+    pub history: Keeper,
 }
 
 /// What the metrics tell of the agent itself.
@@ -107,6 +109,7 @@ impl Shared {
             attributor: Attributor::new(Mask::of(&parts.config.attribution)),
             named: Notify::new(),
             rights: parts.rights,
+            history: parts.history,
             audit: Audit::new(&parts.config.paths.state),
             notices: parts.notices,
             said: std::sync::Mutex::new(parts.said),

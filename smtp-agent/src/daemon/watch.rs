@@ -16,6 +16,7 @@ use smtp_common::{
 };
 
 use super::{
+    history,
     notices::culprit_of_stop,
     reload::{Cause, reload},
     shared::Shared,
@@ -157,9 +158,10 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut w
         for event in batch {
             let portrait = witness.portraits.of(&event);
             let heard = shared.events.receiver_count() > 0;
+            let kept = shared.history.is_on();
             let unnamed = shared.naming.is_new(event.account, &shared.maps());
             let told = shared.notices.of_connect(&event);
-            if !heard && !unnamed && told.is_none() {
+            if !heard && !kept && !unnamed && told.is_none() {
                 continue;
             }
             let cgroup = shared.naming.cgroup_path(event.cgroup).filter(|path| path != "/");
@@ -175,7 +177,7 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut w
             if unnamed {
                 shared.named.notify_one();
             }
-            if !heard && told.is_none() {
+            if !heard && !kept && told.is_none() {
                 continue;
             }
             let account = shared.naming.label(event.account, &shared.maps());
@@ -194,6 +196,7 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut w
             if let Some(kind) = told {
                 shared.notices.connect(kind, &event, &story, (*story.culprit).clone(), &shared.maps());
             }
+            history::connect(&shared, &event, &story);
             if heard {
                 control::publish(&shared, &Line::Connect(story));
             }
@@ -212,7 +215,7 @@ pub async fn sessions(shared: Arc<Shared>, mut events: Events<SessionEvent>) -> 
             let ended = event.what == what::STOP && event.verdict == Verdict::Refused as u8 && end(&event);
             let heard = shared.events.receiver_count() > 0;
             let told = (event.what == what::STOP).then(|| shared.notices.of_stop(&event)).flatten();
-            if !heard && told.is_none() {
+            if !heard && !shared.history.is_on() && told.is_none() {
                 continue;
             }
             let account = shared.naming.label(event.account, &shared.maps());
@@ -220,12 +223,16 @@ pub async fn sessions(shared: Arc<Shared>, mut events: Events<SessionEvent>) -> 
             let line = if event.what == what::STOP {
                 let mut process = Process::read(event.tgid, event.since);
                 process.command = shared.attributor.masked(process.command);
+                history::stop(&shared, &event, &account, &process);
                 let stop = Stop::tell(&event, account, process, ended, boot_now, now);
                 if let Some(kind) = told {
-                    shared.notices.stop_of(kind, &event, &stop, culprit_of_stop(&stop), &shared.maps());
+                    let known = history::culprit(&shared, &event).map(|culprit| (*culprit).clone());
+                    let culprit = known.unwrap_or_else(|| culprit_of_stop(&stop));
+                    shared.notices.stop_of(kind, &event, &stop, culprit, &shared.maps());
                 }
                 Line::Stop(stop)
             } else {
+                history::session(&shared, &event, &account);
                 Line::Session(End::tell(&event, account, boot_now, now))
             };
             if heard {

@@ -2,8 +2,10 @@
 
 mod by_hand;
 mod install;
+mod saved;
 
 pub use install::Places;
+pub use saved::Begin;
 
 use std::{collections::HashSet, os::fd::AsFd};
 

@@ -13,6 +13,7 @@ use super::families::{Result, counters, gauge, gauges, int_gauges};
 use crate::{
     daemon::shared::Shared,
     kernel::{gate, maps::Maps},
+    store::Cause,
 };
 
 /// The programs a policy asks for. Those that follow sessions are gone by intent where it counts no messages, and those
@@ -51,6 +52,16 @@ pub(super) fn families(
         lost.with_label_values(&[cause.name()]).inc_by(maps.loss(cause)?);
     }
     lost.with_label_values(&["subscriber_slow"]).inc_by(status.events_lost_to_slow_listeners.load(Ordering::Relaxed));
+
+    let unwritten = counters(
+        registry,
+        "smtp_agent_history_lost_total",
+        "Events that are missing in the history, by cause; counts are not affected.",
+        &["cause"],
+    )?;
+    for cause in Cause::ALL {
+        unwritten.with_label_values(&[cause.name()]).inc_by(shared.history.lost(cause));
+    }
 
     let full = counters(
         registry,

@@ -1,6 +1,6 @@
 //! A file with every key, and where each value ends up.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use super::{config, texts};
 use crate::config::*;
@@ -82,6 +82,8 @@ fn keys_about_the_host_and_the_agent_are_read_into_their_fields() {
     let names: Vec<_> = sinks.iter().map(|sink| (sink.name.as_str(), sink.way.name())).collect();
     let wanted = [("ops", "mail"), ("chat", "webhook"), ("am", "alertmanager"), ("script", "command")];
     assert_eq!((&names[..4], names[4]), (&wanted[..], ("journald", "journald")));
+    let keep = Duration::from_secs(90 * 86_400);
+    assert_eq!(config.history, History { enabled: false, keep, max_size: 1 << 30 });
     assert_eq!(config.log, Log { level: Level::Trace, format: LogFormat::Json, probe: Some(Level::Debug) });
 }
 
@@ -151,7 +153,7 @@ fn keys_of_plans_are_read_into_their_fields() {
     let bulk = &config.plans[1];
     assert_eq!(bulk.quotas(), quotas([2000, 20_000, 500, 5000, 1500, 15_000]));
     assert_eq!((bulk.soft_percent, bulk.on_soft, bulk.local, bulk.base), (125, OnSoft::Defer, true, None));
-    let release = Release::After(std::time::Duration::from_secs(5400));
+    let release = Release::After(Duration::from_secs(5400));
     assert_eq!(bulk.brake, Some(Brake { max_failed_percent: 40, min_failed: 10, release }));
     assert_eq!(bulk.total, quotas([20_001, 20_002, 5001, 5002, 15_001, 15_002]));
     let night = Schedule { days: Days(0b101_1111), from: 1320, to: 360, quotas: quotas([11, 12, 13, 14, 15, 16]) };

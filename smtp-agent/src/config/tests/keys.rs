@@ -224,6 +224,23 @@ cases! {
         "error 2:20: `(` in mask_also is no regular expression: unclosed group \
          -> write it as the crate regex does, without look-around: 'customer-(\\d+)'",
     ];
+    history_is_kept_for_an_hour_at_least: "[history]\nkeep = \"30m\"" => [
+        "error 2:8: `keep` must be from \"1h\" to \"3650d\", not \"30m\" -> `m` is a minute; write `M` for months",
+    ];
+    a_time_to_keep_has_a_unit: "[history]\nkeep = 31" => [
+        "error 2:8: `keep` must be a length of time in quotes, as in \"31d\", not a number -> write \"31d\" for days",
+    ];
+    a_size_has_a_unit: "[history]\nmax_size = 512" => [
+        "error 2:12: `max_size` must be a size in quotes, as in \"512MiB\", not a number \
+         -> write \"512MiB\", or another unit",
+    ];
+    a_size_is_whole: "[history]\nmax_size = \"1.5GiB\"" => [
+        "error 2:12: `max_size` must be a size such as \"512MiB\", not \"1.5GiB\" \
+         -> write a whole number and KiB, MiB, GiB, kB, MB or GB",
+    ];
+    a_size_has_a_floor: "[history]\nmax_size = \"15MiB\"" => [
+        "error 2:12: `max_size` must be from \"16MiB\" to \"1024GiB\", not \"15MiB\"",
+    ];
     a_longer_form_of_a_level_is_near: "[log]\nlevel = \"warning\"" => [
         "error 2:9: `level` must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not \"warning\" \
          -> did you mean \"warn\"?",

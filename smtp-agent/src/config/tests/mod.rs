@@ -1,5 +1,7 @@
 //! One case a line: a text, and every finding in it as `severity line:column: message -> hint`.
 
+use std::time::Duration;
+
 use super::*;
 
 mod files;
@@ -100,6 +102,8 @@ fn an_empty_file_gives_the_documented_defaults() {
     assert_eq!(config.metrics, Metrics { listen: Some(([127, 0, 0, 1], 9725).into()), max_users: 1000 });
     assert_eq!(config.events, Events { per_second: 20 });
     assert_eq!(config.notify, Notify::default(), "nobody is told of anything");
+    let keep = Duration::from_secs(31 * 86_400);
+    assert_eq!(config.history, History { enabled: true, keep, max_size: 512 << 20 });
     assert_eq!(config.log, Log { level: Level::Info, format: LogFormat::Text, probe: None });
 }
 

@@ -1,8 +1,9 @@
 //! `smtp-bench`: what the kernel gate adds to a connect(), beside an empty program and nftables, and to packets, sessions
-//! and messages, and what the size of a policy does to it. `cargo xtask bench` builds and runs it; docs/benchmarks.md says how to read what it prints.
+//! and messages, what the size of a policy does to it, and how long reports take. `cargo xtask bench` builds and runs it; docs/benchmarks.md says how to read what it prints.
 
 mod bpf;
 mod connect;
+mod history;
 mod messages;
 mod place;
 mod policy;
@@ -43,6 +44,8 @@ enum Part {
     Messages,
     /// Policies of many accounts, cgroups and exceptions
     Policy,
+    /// Reports over a month of ten million events
+    History,
 }
 
 fn main() -> ExitCode {
@@ -79,6 +82,9 @@ fn measure(arguments: &Arguments) -> Option<()> {
     }
     if wanted(Part::Policy) {
         println!("# Large policies\n\n{}", policy::measure(rounds, &mut shuffle)?);
+    }
+    if wanted(Part::History) {
+        println!("# Reports over a month\n\n{}", history::measure(rounds)?);
     }
     Some(())
 }

@@ -1,0 +1,213 @@
+//! `smtp-agent report`: who and what sent how much, as a table, JSON, CSV or HTML.
+
+use std::path::Path;
+
+use smtp_common::window::Span;
+
+use super::{
+    Report as Arguments,
+    history::{Past, period, unreadable},
+    output::{self, Align, Table},
+};
+use crate::{
+    accounts::naming::Naming,
+    exit::{Code, Result},
+    kernel::{cgroup::Hierarchy, maps::Maps, pins::Pins},
+    metrics::budget,
+    report::{
+        Asked, Left, Numbers, Quotas, Report, csv, html,
+        numbers::{Outcomes, grouped},
+        summary::Row,
+    },
+    store::Dimension,
+};
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum By {
+    User,
+    /// Container, pod, systemd unit, PHP-FPM pool, or what set it going
+    Service,
+    Script,
+    /// The program
+    Process,
+    /// The address
+    Destination,
+    /// The plan an account is held to
+    Plan,
+}
+
+impl From<By> for Dimension {
+    fn from(by: By) -> Self {
+        match by {
+            By::User => Self::User,
+            By::Service => Self::Service,
+            By::Script => Self::Script,
+            By::Process => Self::Process,
+            By::Destination => Self::Destination,
+            By::Plan => Self::Plan,
+        }
+    }
+}
+
+pub(super) fn report(path: &Path, args: &Arguments) -> Result<Code> {
+    let period = period(&args.period, "24h")?;
+    let past = Past::open(path)?;
+    let user = past.account_if(args.user.as_deref())?;
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let asked = Asked { period, by: args.by.into(), top: args.top as usize, user, host };
+    // Without a gate nothing is left of limits, and nothing is used.
+    let quotas = if args.by == By::User { quotas(&past).unwrap_or_default() } else { Quotas::default() };
+    let report = Report::make(&past.reader, &asked, &quotas, past.now).map_err(unreadable)?;
+    if args.json {
+        output::json(&report)?;
+    } else if args.csv {
+        output::text(&csv::write(&report))?;
+    } else if args.html {
+        output::text(&html::write(&report))?;
+    } else {
+        output::line(&show(&report))?;
+    }
+    Ok(Code::Fine)
+}
+
+/// What is left of each account's limits, as the gate has it now.
+fn quotas(past: &Past) -> Result<Quotas> {
+    let pins = Pins::new(&past.lenient.paths.pins);
+    pins.require_ours()?;
+    let maps = Maps::open(&pins)?;
+    let choice = past.lenient.config.as_ref().map(|config| config.cgroup.clone()).unwrap_or_default();
+    let naming = Naming::new(Hierarchy::find(&choice).ok());
+    let policy = maps.policy()?;
+    let mut quotas = Quotas::default();
+    for (account, _) in maps.accounts()? {
+        let rule = maps.rule_for(&policy, account);
+        let plan = budget::plan(&maps, &rule);
+        let mut all = Vec::new();
+        for held_to in budget::of_rule(&rule, &plan) {
+            if Span::ALL.iter().all(|span| held_to.limit(*span).is_none()) {
+                continue;
+            }
+            let used = maps.used(account, held_to.lane)?;
+            all.extend(Span::ALL.into_iter().filter_map(|span| {
+                let limit = u64::from(held_to.limit(span)?);
+                let left = limit.saturating_sub(used.of(span).total);
+                Some(Left { unit: held_to.unit, window: span.name(), left, limit })
+            }));
+        }
+        quotas.insert(naming.label(account, &maps), all);
+    }
+    Ok(quotas)
+}
+
+/// What is nearest to its end.
+fn left(all: &[Left]) -> String {
+    let share = |left: &Left| if left.limit == 0 { 0.0 } else { left.left as f64 / left.limit as f64 };
+    let least = all.iter().min_by(|a, b| share(a).total_cmp(&share(b)));
+    least.map_or_else(String::new, |least| {
+        let unit = if least.unit == budget::CONNECTION { String::new() } else { format!(" {}s", least.unit) };
+        format!("{}{unit} of {} an {}", grouped(least.left as i64), grouped(least.limit as i64), least.window)
+            .replace("an day", "a day")
+    })
+}
+
+fn show(report: &Report) -> String {
+    let whose = report.user.as_deref().map(|user| format!(" of {user}")).unwrap_or_default();
+    let mut lines = vec![format!("{} to {}{whose}", report.since, report.until)];
+    lines.extend(sums(&report.totals));
+    lines.push(String::new());
+    if report.rows.is_empty() {
+        lines.push("nothing was attempted in this period".to_owned());
+    } else {
+        lines.push(table(report));
+    }
+    lines.extend(report.notes.iter().map(|note| format!("\n{note}")));
+    lines.join("\n")
+}
+
+/// Lines that say what the numbers are.
+pub(super) fn sums(n: &Numbers) -> Vec<String> {
+    let mut lines = vec![format!(
+        "attempts {}: {} allowed, {} exempt, {} stopped{}",
+        grouped(n.attempts),
+        grouped(n.allowed),
+        grouped(n.exempt),
+        grouped(n.stopped),
+        if n.stopped > 0 { format!(" ({})", n.how_stopped()) } else { String::new() }
+    )];
+    if n.over_limit > 0 {
+        lines.push(format!("over a limit {}", grouped(n.over_limit)));
+    }
+    if n.submitted > 0 {
+        lines.push(format!("handed to the local MTA {}", grouped(n.submitted)));
+    }
+    if n.sessions.all() == 0 && n.messages == Outcomes::default() && n.recipients == Outcomes::default() {
+        return lines;
+    }
+    lines.push(format!(
+        "sessions {}: {} ended in order, {} failed, {} ended by the gate",
+        grouped(n.sessions.all()),
+        grouped(n.sessions.closed),
+        grouped(n.sessions.failed),
+        grouped(n.sessions.ended)
+    ));
+    lines.push(format!("messages: {}; recipients: {}", n.messages.listed(), n.recipients.listed()));
+    lines
+}
+
+fn table(report: &Report) -> String {
+    let has_left = report.rows.iter().any(|row| !row.left.is_empty());
+    let head = match report.by {
+        "user" => "USER",
+        "service" => "SERVICE",
+        "script" => "SCRIPT",
+        "process" => "PROCESS",
+        "destination" => "DESTINATION",
+        _ => "PLAN",
+    };
+    let numbers =
+        ["ATTEMPTS", "ALLOWED", "EXEMPT", "STOPPED", "OVER", "FAILED", "ACCEPTED", "DEFERRED", "REJECTED", "RCPTS"];
+    let mut heads = vec![(head, Align::Left)];
+    heads.extend(numbers.map(|name| (name, Align::Right)));
+    if has_left {
+        heads.push(("LEFT", Align::Left));
+    }
+    let mut table = Table::new(&heads);
+    for Row { name, numbers: n, left: quota } in report.rows.iter().chain(&report.rest) {
+        let rcpts = n.recipients.accepted + n.recipients.deferred + n.recipients.rejected;
+        let mut cells = vec![name.clone()];
+        let columns = [
+            n.attempts,
+            n.allowed,
+            n.exempt,
+            n.stopped,
+            n.over_limit,
+            n.sessions.failed,
+            n.messages.accepted,
+            n.messages.deferred,
+            n.messages.rejected,
+            rcpts,
+        ];
+        cells.extend(columns.map(grouped));
+        if has_left {
+            cells.push(left(quota));
+        }
+        table.row(cells);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_that_is_nearest_to_its_end_is_told() {
+        let of = |unit, window, left, limit| Left { unit, window, left, limit };
+        let all =
+            [of("connection", "hour", 62, 100), of("message", "day", 10, 1_000), of("connection", "day", 900, 1_000)];
+        assert_eq!(left(&all), "10 messages of 1,000 a day");
+        assert_eq!(left(&all[..1]), "62 of 100 an hour");
+        assert_eq!(left(&[of("connection", "hour", 0, 0), all[0].clone()]), "0 of 0 an hour");
+        assert_eq!(left(&[]), "");
+    }
+}

@@ -1,0 +1,119 @@
+//! Values of `[history]`: how long, and how much.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::{
+    reader::{Entry, Reader},
+    render::quoted,
+};
+
+const SHORTEST: Duration = Duration::from_secs(3600);
+/// Ten years.
+const LONGEST: Duration = Duration::from_secs(3_650 * 86_400);
+/// Less holds no day.
+const SMALLEST: u64 = 16 << 20;
+/// 1 TiB, beyond which nobody means it.
+const LARGEST: u64 = 1 << 40;
+
+/// What a size may be written in, the powers of 1024 first.
+const UNITS: [(&str, u64); 9] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("K", 1 << 10),
+    ("M", 1 << 20),
+    ("G", 1 << 30),
+];
+
+impl Reader<'_> {
+    /// For how long something is kept.
+    pub(super) fn keep(&mut self, entry: Option<Entry<'_>>) -> Option<Duration> {
+        let entry = entry?;
+        let key = entry.key;
+        let DeValue::String(text) = entry.value.get_ref() else {
+            let hint = match entry.value.get_ref() {
+                DeValue::Integer(number) => Some(format!("write \"{number}d\" for days")),
+                DeValue::Boolean(false) => Some("for no history write enabled = false".to_owned()),
+                _ => None,
+            };
+            self.wrong_type(&entry, "a length of time in quotes, as in \"31d\"", hint);
+            return None;
+        };
+        let shown = quoted(text);
+        let (message, hint) = match humantime::parse_duration(text) {
+            Ok(time) if (SHORTEST..=LONGEST).contains(&time) => return Some(time),
+            Ok(time) => {
+                let hint = if time < SHORTEST && text.ends_with('m') {
+                    Some("`m` is a minute; write `M` for months")
+                } else {
+                    time.is_zero().then_some("for no history write enabled = false")
+                };
+                (format!("`{key}` must be from \"1h\" to \"3650d\", not \"{shown}\""), hint)
+            }
+            Err(_) => (format!("`{key}` must be a length of time such as \"31d\", not \"{shown}\""), None),
+        };
+        self.wrong(entry.value, message, hint.map(str::to_owned));
+        None
+    }
+
+    /// How many octets something may take.
+    pub(super) fn size(&mut self, entry: Option<Entry<'_>>) -> Option<u64> {
+        let entry = entry?;
+        let key = entry.key;
+        let DeValue::String(text) = entry.value.get_ref() else {
+            let hint = match entry.value.get_ref() {
+                DeValue::Integer(number) => Some(format!("write \"{number}MiB\", or another unit")),
+                DeValue::Boolean(false) => Some("for no history write enabled = false".to_owned()),
+                _ => None,
+            };
+            self.wrong_type(&entry, "a size in quotes, as in \"512MiB\"", hint);
+            return None;
+        };
+        let shown = quoted(text);
+        let (message, hint) = match parse_size(text) {
+            Some(octets) if (SMALLEST..=LARGEST).contains(&octets) => return Some(octets),
+            Some(_) => (format!("`{key}` must be from \"16MiB\" to \"1024GiB\", not \"{shown}\""), None),
+            None => (
+                format!("`{key}` must be a size such as \"512MiB\", not \"{shown}\""),
+                Some("write a whole number and KiB, MiB, GiB, kB, MB or GB".to_owned()),
+            ),
+        };
+        self.wrong(entry.value, message, hint);
+        None
+    }
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let (unit, octets) = UNITS.into_iter().find(|(unit, _)| text.ends_with(unit))?;
+    let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+    number.checked_mul(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_a_whole_number_and_a_unit() {
+        for (text, octets) in [
+            ("512MiB", Some(512 << 20)),
+            ("1 GiB", Some(1 << 30)),
+            ("2G", Some(2 << 30)),
+            ("500MB", Some(500_000_000)),
+            ("64000kB", Some(64_000_000)),
+            ("512", None),
+            ("MiB", None),
+            ("-1MiB", None),
+            ("1.5GiB", None),
+            ("18446744073709551615GiB", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_size(text), octets, "{text}");
+        }
+    }
+}

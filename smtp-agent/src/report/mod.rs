@@ -1,0 +1,76 @@
+//! What the history tells: reports, the culprit, a user's course of time. Made here, and written as JSON, CSV and HTML; how
+//! they look on a terminal is the commands' business.
+//!
+//! It sees the store and nothing else of the agent. What only a running gate knows (what is left of a limit) it is given.
+#![forbid(unsafe_code)]
+
+pub mod alive;
+pub mod chart;
+pub mod csv;
+pub mod html;
+pub mod numbers;
+pub mod period;
+pub mod summary;
+pub mod timeline;
+pub mod who;
+
+use std::{
+    collections::HashMap,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+
+pub use numbers::Numbers;
+pub use summary::{Asked, Report};
+
+use crate::store::{Counts, Millis};
+
+/// What is left of one limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// `connection`, `message` or `recipient`.
+    pub unit: &'static str,
+    /// `hour` or `day`.
+    pub window: &'static str,
+    pub left: u64,
+    pub limit: u64,
+}
+
+/// What is left of the limits of each account, by name, where a gate tells.
+pub type Quotas = HashMap<String, Vec<Left>>;
+
+/// RFC 3339, UTC, in whole seconds, or milliseconds where there are some.
+pub fn date(time: Millis) -> String {
+    let time = UNIX_EPOCH + Duration::from_millis(time.clamp(0, 253_402_300_799_999) as u64);
+    humantime::format_rfc3339_millis(time).to_string().replacen(".000Z", "Z", 1)
+}
+
+/// In whole seconds.
+pub fn seconds(time: Millis) -> String {
+    date(time.div_euclid(1000) * 1000)
+}
+
+/// Most first; names decide between equals, so that the same question has the same answer.
+fn rank<T>(rows: &mut [(String, T)], key: impl Fn(&T) -> i64) {
+    rows.sort_by(|(a, x), (b, y)| key(y).cmp(&key(x)).then_with(|| a.cmp(b)));
+}
+
+fn sum<'a>(all: impl IntoIterator<Item = &'a Counts>) -> Counts {
+    let mut sum = Counts::default();
+    all.into_iter().for_each(|counts| sum += *counts);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_milliseconds_where_it_needs_them() {
+        assert_eq!(date(1_795_180_320_000), "2026-11-20T13:12:00Z");
+        assert_eq!(date(1_795_180_320_042), "2026-11-20T13:12:00.042Z");
+        assert_eq!(seconds(1_795_180_320_999), "2026-11-20T13:12:00Z");
+        assert_eq!([date(-1), date(i64::MAX)], ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"]);
+    }
+}

@@ -1,0 +1,150 @@
+//! What the store is told: attempts, ends of sessions, and how high the kernel's counters stand.
+
+use std::{net::IpAddr, sync::Arc};
+
+use smtp_common::{
+    connection::Route,
+    counter::{Reason, Verdict},
+    tally::{SessionOutcome, Unit},
+};
+
+use crate::attribution::Culprit;
+
+/// Milliseconds of the wall clock since 1970.
+pub type Millis = i64;
+
+#[derive(Debug, Clone)]
+pub enum Record {
+    Attempt(Box<Attempt>),
+    Session(Box<SessionEnd>),
+    Counters(Vec<Counter>, Millis),
+    /// What is to be put back after a reboot.
+    Windows(Box<Windows>),
+}
+
+/// The kernel's windows, by the wall clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Windows {
+    pub time: Millis,
+    /// /proc/sys/kernel/random/boot_id
+    pub boot: String,
+    pub windows: Vec<Window>,
+    /// Kind and number of each account, in the order in which they were first seen.
+    pub accounts: Vec<(u32, u64)>,
+}
+
+/// One window of one account, or of what accounts share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    pub kind: u32,
+    pub id: u64,
+    /// Numbers of `smtp_common::window::{Lane, Span}`.
+    pub lane: u32,
+    pub span: u32,
+    /// When at the latest, and how much.
+    pub charges: Vec<(Millis, u32)>,
+}
+
+/// Whose it is, and who did it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Who {
+    /// As metrics call the account.
+    pub account: String,
+    /// Kind of the account, a number of `smtp_common::connection::kind`.
+    pub kind: u32,
+    pub uid: u32,
+    pub tgid: u32,
+    /// Name of the thread: all that is known of a process that has gone.
+    pub comm: String,
+    /// The plan it is held to, or the panel's.
+    pub plan: Option<String>,
+    pub culprit: Arc<Culprit>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Target {
+    pub address: IpAddr,
+    pub port: u16,
+    pub route: Route,
+}
+
+/// A connection, a message or a recipient that was decided upon. Of the last two only those that could not pass are told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    pub time: Millis,
+    pub who: Who,
+    pub target: Target,
+    /// `None`: a connection.
+    pub unit: Option<Unit>,
+    pub verdict: Verdict,
+    pub reason: Reason,
+}
+
+/// A session has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionEnd {
+    pub time: Millis,
+    pub who: Who,
+    pub target: Target,
+    pub outcome: SessionOutcome,
+    /// Accepted, deferred, rejected, unknown.
+    pub messages: [u32; 4],
+    /// Accepted, deferred, rejected.
+    pub recipients: [u32; 3],
+    pub milliseconds: u64,
+    /// Payload octets to the server.
+    pub bytes: u64,
+}
+
+/// What a counter of the kernel counts. [`what::KEPT`] and above are kept to be put back after a reboot and are in no report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CounterId {
+    /// Kind and number of the account in the kernel: labels may change, these do not.
+    pub kind: u32,
+    pub id: u64,
+    /// One of [`what`].
+    pub what: u8,
+    pub route: u8,
+    pub port: u16,
+    /// Verdict or outcome.
+    pub which: u8,
+}
+
+/// A counter and how high it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counter {
+    pub id: CounterId,
+    pub account: Arc<str>,
+    pub count: u64,
+}
+
+/// Values of [`CounterId::what`].
+pub mod what {
+    /// By verdict.
+    pub const CONNECTIONS: u8 = 0;
+    /// By outcome.
+    pub const SESSIONS: u8 = 1;
+    pub const MESSAGES: u8 = 2;
+    pub const RECIPIENTS: u8 = 3;
+    /// From here on: in no report; this plus the number of a family of tallies.
+    pub const KEPT: u8 = 16;
+}
+
+impl Record {
+    /// When it happened.
+    pub fn time(&self) -> Millis {
+        match self {
+            Self::Attempt(attempt) => attempt.time,
+            Self::Session(end) => end.time,
+            Self::Counters(_, time) => *time,
+            Self::Windows(windows) => windows.time,
+        }
+    }
+}
+
+impl Attempt {
+    /// A limit was used up.
+    pub fn is_over_limit(&self) -> bool {
+        self.verdict.is_stop() && self.reason.level().is_some()
+    }
+}
