@@ -24,6 +24,7 @@ mod neighbours;
 mod notify;
 mod pins;
 mod refusals;
+mod rehearse;
 mod reload;
 mod scene;
 mod unasked;

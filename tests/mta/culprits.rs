@@ -1,7 +1,11 @@
 //! The script behind an attempt, with the real PHP and cron of Debian.
 
 use serde_json::Value;
-use smtp_tests::{Listener, World, mta::Web, uid};
+use smtp_tests::{Listener, World, mta::Web, poll, uid};
+use std::time::Duration;
+
+/// The history is written each second or two.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// PHP that opens a connection, and lives on for as long as a script that sends does.
 fn mail_php(world: &World) -> String {
@@ -96,4 +100,100 @@ fn a_cron_job_is_told_with_its_user_and_its_line() {
     assert_eq!((&origin["kind"], &origin["name"]), (&"cron".into(), &uid::OTHER.to_string().into()), "{culprit}");
     let above = culprit["lineage"].to_string();
     assert!(above.contains("cd /home/blog && perl nightly.pl; sleep 1"), "{culprit}");
+}
+
+/// A user of his own for each who is planted.
+mod planted {
+    pub(super) const SITE: u32 = 61_011;
+    pub(super) const COMMAND: u32 = 61_012;
+    pub(super) const JOB: u32 = 61_013;
+    pub(super) const BOT: u32 = 61_014;
+    pub(super) const BOXED: u32 = 61_015;
+    pub(super) const ORDINARY: u32 = 61_016;
+}
+
+const BOX: &str = "docker-4f2c1d9e8b7a6f5e4d3c2b1a0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3a2f1e.scope";
+
+/// What `who` says of a user, once it says anything.
+#[track_caller]
+fn who(world: &World, user: u32) -> Value {
+    let name = user.to_string();
+    poll::eventually_some(PATIENCE, "the history knows him", || {
+        let output = world.agent.cli(&["who", "--user", &name, "--json"]);
+        let told: Value = serde_json::from_str(&output.stdout).ok()?;
+        let actor = &told["culprits"][0]["actors"][0];
+        (!actor.is_null()).then(|| told["culprits"][0].clone())
+    })
+}
+
+/// The whole of it: those who send too much among those who do not, each named by one command.
+#[test]
+fn who_names_each_of_those_who_were_planted() {
+    use planted::{BOT, BOXED, COMMAND, JOB, ORDINARY, SITE};
+    let world = World::with("");
+    let users =
+        [("site", SITE), ("command", COMMAND), ("job", JOB), ("bot", BOT), ("boxed", BOXED), ("ordinary", ORDINARY)];
+    let bot = format!(
+        "unlink $0; chdir '/'; $0 = '/usr/sbin/httpd'; fork and exit; {}for (1..12) {{ {} select undef, undef, undef, 0.05 }}\n",
+        "use Socket; ",
+        mail_pl(&world).replace("use Socket; ", "")
+    );
+    let web = Web::with(
+        &users,
+        &[
+            ("/srv/site/contact.php", SITE, mail_php(&world)),
+            ("/home/command/newsletter.php", COMMAND, mail_php(&world)),
+            ("/home/job/nightly.pl", JOB, mail_pl(&world)),
+            ("/tmp/.ICE/bot.pl", BOT, bot),
+            ("/app/worker.pl", BOXED, mail_pl(&world)),
+            ("/home/ordinary/hello.pl", ORDINARY, mail_pl(&world)),
+        ],
+    );
+    let root = web.path().display().to_string();
+    let cgroup = world.cgroup();
+    let boxed = cgroup.child(BOX);
+    let _fpm = web.fpm("site", "site", cgroup);
+    let _cron = web.cron("@reboot job cd /home/job && perl nightly.pl; sleep 1\n", cgroup);
+    for _ in 0..3 {
+        web.request("/srv/site/contact.php", cgroup);
+        web.run("/usr/bin/perl", &["/home/ordinary/hello.pl"], ORDINARY, cgroup);
+    }
+    web.run("/usr/bin/php", &["/home/command/newsletter.php"], COMMAND, cgroup);
+    web.run("/usr/bin/perl", &["/tmp/.ICE/bot.pl"], BOT, cgroup);
+    web.run("/usr/bin/perl", &["/app/worker.pl"], BOXED, &boxed);
+    world.dial().uid(uid::DENIED).run();
+
+    let script = |user| {
+        let told = who(&world, user);
+        let culprit = &told["actors"][0]["culprit"];
+        (culprit["script"]["path"].as_str().unwrap_or("unknown").to_owned(), culprit["script"]["how"].clone(), told)
+    };
+    let (path, how, told) = script(SITE);
+    assert_eq!((path.as_str(), &how), ("/srv/site/contact.php", &"fpm".into()), "{told:#}");
+    assert_eq!(told["actors"][0]["culprit"]["origin"]["name"], "site", "the pool: {told:#}");
+    let (path, how, told) = script(COMMAND);
+    assert_eq!((path.as_str(), &how), ("/home/command/newsletter.php", &"argument".into()), "{told:#}");
+    let (path, _, told) = script(JOB);
+    assert_eq!(path, format!("{root}/home/job/nightly.pl"), "{told:#}");
+    assert_eq!(told["actors"][0]["culprit"]["origin"]["kind"], "cron", "{told:#}");
+    let (path, _, told) = script(BOT);
+    assert_eq!(path, "/tmp/.ICE/bot.pl", "{told:#}");
+    assert!(!web.has("/tmp/.ICE/bot.pl"), "it has removed itself");
+    let culprit = &told["actors"][0]["culprit"];
+    assert!(culprit["command"][0].as_str().is_some_and(|word| word.starts_with("/usr/sbin/httpd")), "{told:#}");
+    assert_eq!(culprit["started_as"][0], "/usr/bin/perl", "{told:#}");
+    let (_, _, told) = script(BOXED);
+    let container = &told["actors"][0]["culprit"]["container"]["id"];
+    assert!(BOX.contains(container.as_str().expect("a container")), "{told:#}");
+    let (_, _, told) = script(uid::DENIED);
+    assert_eq!(told["numbers"]["refused"], 1, "{told:#}");
+    assert!(told["actors"][0]["process"].as_str().is_some_and(|exe| exe.ends_with("smtp-dial")), "{told:#}");
+    // The one question of an administrator who knows nothing yet.
+    let answer = world.agent.cli(&["who", "--top", "10"]).expect_ok("who").stdout;
+    for part in ["contact.php", "newsletter.php", "nightly.pl", ".ICE/bot.pl", "to stop it: smtp-agent block"] {
+        assert!(answer.contains(part), "{part} is missing in:\n{answer}");
+    }
+    if let Some(path) = std::env::var_os("SMTP_TEST_WHO") {
+        std::fs::write(path, answer).expect("written");
+    }
 }

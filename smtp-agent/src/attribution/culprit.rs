@@ -82,7 +82,8 @@ pub struct Ancestor {
     /// RFC 3339, UTC, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
-    pub uid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     pub comm: String,

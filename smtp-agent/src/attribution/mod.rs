@@ -151,7 +151,7 @@ fn ancestor(subject: &Subject, attempt: &Attempt<'_>, mask: &Mask) -> Ancestor {
     Ancestor {
         tgid: subject.process.tgid,
         started: Some((attempt.date)(subject.process.start)),
-        uid: subject.uid,
+        uid: (subject.uid != UNSET).then_some(subject.uid),
         user: (subject.uid != UNSET).then(|| (attempt.user_name)(subject.uid)),
         comm: subject.comm.clone(),
         exe: subject.exe.as_deref().map(printable),
@@ -160,7 +160,9 @@ fn ancestor(subject: &Subject, attempt: &Attempt<'_>, mask: &Mask) -> Ancestor {
 }
 
 fn words(args: &[u8], mask: &Mask) -> Option<Vec<String>> {
-    let mut words: Vec<_> = script::words(args).into_iter().map(printable).collect();
+    // Who writes over his command line leaves blanks where the old one was longer.
+    let mut words: Vec<_> =
+        script::words(args.strip_suffix(&[0]).unwrap_or(args).trim_ascii_end()).into_iter().map(printable).collect();
     mask.apply(&mut words);
     (!words.is_empty()).then_some(words)
 }

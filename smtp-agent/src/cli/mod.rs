@@ -11,6 +11,7 @@ mod import;
 mod lenient;
 mod notify;
 mod output;
+mod rehearse;
 mod relay_check;
 mod reload;
 mod report;
@@ -62,6 +63,8 @@ enum Command {
     Report(Report),
     /// Name who sends too much: user, process, script, parents, evidence, and how to stop it.
     Who(Who),
+    /// Replay what is recorded under the configuration, and tell who it would have stopped, before it is enforced.
+    Rehearse(Rehearse),
     /// Show what one user did, stretch by stretch, and what happened to him.
     Timeline(Timeline),
     /// Follow connections as they are decided, messages that may not pass, and sessions as they end.
@@ -147,6 +150,17 @@ struct Who {
     /// How many accounts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     top: u32,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Args)]
+struct Rehearse {
+    #[command(flatten)]
+    period: Since,
+    /// Only this account, as `status` shows it
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     #[command(flatten)]
     json: Json,
 }
@@ -302,6 +316,7 @@ fn dispatch(cli: &Cli) -> Result<Code> {
         Command::Top => top::top(path),
         Command::Report(args) => report::report(path, args),
         Command::Who(args) => who::who(path, args),
+        Command::Rehearse(args) => rehearse::command(path, args),
         Command::Timeline(args) => timeline::timeline(path, args),
         Command::Events(args) => events::events(path, args),
         Command::Reload(json) => reload::reload(path, json.json),

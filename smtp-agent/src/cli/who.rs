@@ -19,7 +19,9 @@ use crate::{
 
 const UNKNOWN: &str = "unknown";
 /// Parents that are shown; a hostile chain may be long.
-const PARENTS: usize = 12;
+const PARENTS: usize = 6;
+/// Characters of a line about one; the JSON has it whole.
+const LINE: usize = 120;
 
 pub(super) fn who(path: &Path, args: &Arguments) -> Result<Code> {
     let period = period(&args.period, "1h")?;
@@ -84,7 +86,7 @@ fn behind(lines: &mut Vec<String>, actor: &Actor) {
         |command: &Option<Vec<String>>| command.as_ref().map_or_else(|| UNKNOWN.to_owned(), |words| words.join(" "));
     let deleted = if culprit.exe_deleted { " (deleted)" } else { "" };
     say("process", &format!("{}{deleted}", actor.process));
-    let how = |script: &crate::attribution::culprit::Script| format!("{} (by its {})", script.path, script.how);
+    let how = |script: &crate::attribution::culprit::Script| format!("{} ({})", script.path, script.how);
     say("script", &culprit.script.as_ref().map_or_else(|| UNKNOWN.to_owned(), how));
     say("service", &or_unknown(&actor.service));
     say("command", &words(&culprit.command));
@@ -137,9 +139,14 @@ fn behind(lines: &mut Vec<String>, actor: &Actor) {
 
 fn parent(ancestor: &Ancestor) -> String {
     let what = ancestor.exe.clone().unwrap_or_else(|| format!("[{}]", ancestor.comm));
-    let user = ancestor.user.clone().unwrap_or_else(|| ancestor.uid.to_string());
+    let user = ancestor.user.as_deref().unwrap_or("unknown user");
     let command = ancestor.command.as_ref().map(|words| format!(": {}", words.join(" "))).unwrap_or_default();
-    format!("{what} (pid {}, {user}){command}", ancestor.tgid)
+    let mut line = format!("{what} (pid {}, {user}){command}", ancestor.tgid);
+    if let Some((end, _)) = line.char_indices().nth(LINE) {
+        line.truncate(end);
+        line.push_str("...");
+    }
+    line
 }
 
 fn process(running: &Running) -> String {

@@ -65,7 +65,7 @@ fn with_scripts(mut compiled: Compiled) -> Compiled {
 }
 
 /// The text of /etc/subuid. A host without the file has no subordinate uids.
-fn subuid() -> Result<String> {
+pub fn subuid() -> Result<String> {
     match std::fs::read("/etc/subuid") {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),

@@ -45,6 +45,21 @@ pub struct Account {
     pub last: Millis,
 }
 
+/// What a counter of the kernel has grown by in a stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    pub from: Millis,
+    pub length: Millis,
+    /// Number of the account.
+    pub account: i64,
+    /// One of [`super::record::what`].
+    pub what: u8,
+    pub route: u8,
+    /// Verdict or outcome.
+    pub which: u8,
+    pub n: i64,
+}
+
 impl Reader {
     pub fn open(state: &Path) -> Result<Self, Trouble> {
         let db = file::open_to_read(state)?;
@@ -102,12 +117,8 @@ impl Reader {
         Ok(sums)
     }
 
-    fn each_total(
-        &self,
-        period: Period,
-        of: Option<i64>,
-        mut each: impl FnMut(Millis, i64, &dyn Fn(&mut Counts)),
-    ) -> Result<()> {
+    /// What the kernel has counted, in stretches as long as the period's.
+    pub fn counted(&self, period: Period, of: Option<i64>, mut each: impl FnMut(Counted)) -> Result<()> {
         for part in period::parts(period, &self.from) {
             let sql = format!(
                 "SELECT t, account, what, route, which, n FROM total WHERE level = ?1 AND t >= ?2 AND t < ?3 {}",
@@ -115,13 +126,32 @@ impl Reader {
             );
             let mut find = self.db.prepare_cached(&sql)?;
             let mut rows = find.query(params_from_iter(part.arguments(None, of)))?;
+            let length = part.level.millis();
             while let Some(row) = rows.next()? {
-                let (what, route, which, n) = (row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?);
-                let time = row.get::<_, i64>(0)? * part.level.millis();
-                each(time, row.get(1)?, &|counts| counts.add_counter(what, route, which, n));
+                each(Counted {
+                    from: row.get::<_, i64>(0)? * length,
+                    length,
+                    account: row.get(1)?,
+                    what: row.get(2)?,
+                    route: row.get(3)?,
+                    which: row.get(4)?,
+                    n: row.get(5)?,
+                });
             }
         }
         Ok(())
+    }
+
+    fn each_total(
+        &self,
+        period: Period,
+        of: Option<i64>,
+        mut each: impl FnMut(Millis, i64, &dyn Fn(&mut Counts)),
+    ) -> Result<()> {
+        self.counted(period, of, |counted| {
+            let Counted { what, route, which, n, .. } = counted;
+            each(counted.from, counted.account, &|counts| counts.add_counter(what, route, which, n));
+        })
     }
 
     /// Each sum of events: the beginning of its stretch, account, value of the dimension (of users: nothing), and counts.

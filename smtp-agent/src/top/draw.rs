@@ -206,8 +206,12 @@ impl Pen {
         let style = if stopped > 0 { self.style(Color::Yellow, Modifier::empty()) } else { Style::new() };
         spans.push(Span::styled(right(&short(stopped), STOPPED), style));
         spans.push(Span::raw(format!(" {}", self.spark(&app.rates.steps(&account.account)))));
-        let line = Line::from(spans);
-        if is_selected { line.style(Style::new().add_modifier(Modifier::REVERSED)) } else { line }
+        if is_selected {
+            // Colours turned round would be hard to read.
+            let plain = spans.into_iter().map(|span| Span::raw(span.content)).collect::<Vec<_>>();
+            return Line::from(plain).style(Style::new().add_modifier(Modifier::REVERSED));
+        }
+        Line::from(spans)
     }
 
     fn account(&self, app: &App, name: &str, height: usize) -> Vec<Line<'static>> {
@@ -219,13 +223,13 @@ impl Pen {
         let heading = match &app.deaf {
             Some(why) => format!("no attempts are told: {why}"),
             None if recent.len() == 0 => "no attempt since this view was opened".to_owned(),
-            None => fit("TIME     VERDICT        DESTINATION              PID     SCRIPT OR PROGRAM", self.width),
+            None => fit("TIME     VERDICT      DESTINATION          PID     SCRIPT OR PROGRAM", self.width),
         };
         lines.push(Line::default());
         lines.push(Line::styled(heading, Style::new().add_modifier(Modifier::BOLD)));
         let rows = height.saturating_sub(lines.len()).max(1);
         for (n, story) in recent.enumerate().skip(page(app.attempt, rows)).take(rows) {
-            let line = Line::from(fit(&attempt_line(story), self.width));
+            let line = Line::from(fit(&attempt_line(story, self.width), self.width));
             let is_selected = n == app.attempt;
             lines.push(if is_selected { line.style(Style::new().add_modifier(Modifier::REVERSED)) } else { line });
         }
@@ -264,10 +268,8 @@ impl Pen {
         let bold = Style::new().add_modifier(Modifier::BOLD);
         let mut lines = vec![Line::styled(printable_line(name), bold)];
         let to = format!("{} port {}", story.destination, story.port);
-        lines.push(Line::from(format!(
-            "{}  {} ({})  {}  to {to}",
-            story.time, story.verdict, story.reason, story.route
-        )));
+        lines.push(Line::from(format!("{}  {} ({})", story.time, story.verdict, story.reason)));
+        lines.push(Line::from(format!("{}{to}, {}", fit("to", 11), story.route)));
         for (what, value) in facts(story, &story.culprit) {
             let indent = 11;
             let room = self.width.saturating_sub(indent).max(10);
@@ -328,13 +330,24 @@ fn page(at: usize, rows: usize) -> usize {
     at / rows * rows
 }
 
-fn attempt_line(story: &Story) -> String {
+fn attempt_line(story: &Story, width: usize) -> String {
     // RFC 3339: the time of day stands behind the T.
     let time = story.time.split_once('T').map_or(story.time.as_str(), |(_, time)| time);
     let script = story.culprit.script_path();
     let what = script.or(story.exe.as_deref()).unwrap_or(&story.comm);
     let to = std::net::SocketAddr::new(story.destination, story.port).to_string();
-    format!("{} {} {} {} {what}", fit(time, 8), fit(&story.verdict, 14), fit(&to, 24), fit(&story.tgid.to_string(), 7))
+    let begin = [fit(time, 8), fit(&story.verdict, 12), fit(&to, 20), fit(&story.tgid.to_string(), 7)].join(" ") + " ";
+    let room = width.saturating_sub(begin.chars().count());
+    begin + &end_of(what, room)
+}
+
+/// The end of a text that has no room: of a path the file.
+fn end_of(text: &str, room: usize) -> String {
+    let count = text.chars().count();
+    if count <= room || room < 4 {
+        return text.to_owned();
+    }
+    format!("...{}", text.chars().skip(count - (room - 3)).collect::<String>())
 }
 
 /// What is known of who was behind an attempt, and that the rest is not.
@@ -365,9 +378,12 @@ fn facts(story: &Story, culprit: &Culprit) -> Vec<(&'static str, String)> {
     }
     for (n, ancestor) in culprit.lineage.iter().enumerate() {
         let what = ancestor.command.as_ref().map(line).or_else(|| ancestor.exe.clone());
-        let user = ancestor.user.clone().unwrap_or_else(|| ancestor.uid.to_string());
+        let user = ancestor.user.as_deref().unwrap_or("unknown");
         let label = if n == 0 { "parents" } else { "" };
-        facts.push((label, format!("{} {user} {}", ancestor.tgid, what.unwrap_or_else(|| ancestor.comm.clone()))));
+        facts.push((
+            label,
+            format!("{} {user} {}", ancestor.tgid, what.unwrap_or_else(|| format!("[{}]", ancestor.comm))),
+        ));
     }
     facts
 }

@@ -118,7 +118,7 @@ fn a_closer_look_names_the_script_and_then_all_that_is_known() {
     app.hear(story("shop", "/home/shop/.x.pl"));
     press(&mut app, &[KeyCode::Enter]);
     let text = screen(&app).join("\n");
-    assert!(text.contains("03:00:07 refused        192.0.2.25:25            4711    /home/shop/.x.pl"), "{text}");
+    assert!(text.contains("03:00:07 refused      192.0.2.25:25        4711    /home/shop/.x.pl"), "{text}");
     assert!(text.contains("12 refused"), "{text}");
     press(&mut app, &[KeyCode::Enter]);
     let text = screen(&app).join("\n");

@@ -123,7 +123,7 @@ fn culprit(user: u64, script: u64) -> Culprit {
     let parent = Ancestor {
         tgid: 900,
         started: Some("2026-10-01T00:00:00.000Z".into()),
-        uid: 0,
+        uid: Some(0),
         user: Some("root".into()),
         comm: "php-fpm8.2".into(),
         exe: Some("/usr/sbin/php-fpm8.2".into()),
