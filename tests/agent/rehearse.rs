@@ -23,8 +23,8 @@ fn what_was_only_observed_is_rehearsed_under_limits_that_nobody_enforces_yet() {
     let told = rehearsed(&world, &[]);
     let rehearsal = &told["rehearsal"];
     let of = |name: u32| {
-        let accounts = rehearsal["accounts"].as_array().expect("accounts");
-        accounts.iter().find(|account| account["account"] == name.to_string()).expect("the account").clone()
+        let (name, accounts) = (name.to_string(), rehearsal["accounts"].as_array().expect("accounts"));
+        accounts.iter().find(|account| account["account"] == name).expect("the account").clone()
     };
     let sender = of(uid::SENDER);
     assert_eq!(sender["attempts"], 40, "{told}");
