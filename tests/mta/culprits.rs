@@ -74,7 +74,7 @@ fn a_script_that_php_fpm_has_done_with_is_told_by_its_directory() {
 
 #[test]
 fn php_on_the_command_line_and_as_cgi_is_named() {
-    let world = World::with("");
+    let mut world = World::with("");
     let web = host(&[("/srv/shop/send.php", uid::SENDER, mail_php(&world))]);
     let listener = Listener::start(&world);
     let ran = web.run("/usr/bin/php", &["-d", "memory_limit=64M", "/srv/shop/send.php"], uid::SENDER, world.cgroup());
@@ -86,6 +86,15 @@ fn php_on_the_command_line_and_as_cgi_is_named() {
     let second = &listener.wait_for("connect", 2)[1]["culprit"];
     assert_eq!(second["script"]["path"], "/srv/shop/send.php", "{second}");
     assert_eq!(second["script"]["how"], "environment");
+    // One that is gone before anybody could look: its environment went with it.
+    let agent = nix::unistd::Pid::from_raw(world.agent.pid());
+    let signal = |signal| nix::sys::signal::kill(agent, signal).expect("a signal");
+    signal(nix::sys::signal::Signal::SIGSTOP);
+    web.cgi("/srv/shop/send.php", uid::SENDER, world.cgroup());
+    signal(nix::sys::signal::Signal::SIGCONT);
+    let third = &listener.wait_for("connect", 3)[2]["culprit"];
+    assert_eq!(third["script"]["path"], format!("{}/srv/shop/", web.path().display()), "{third}");
+    assert_eq!(third["script"]["how"], "directory");
 }
 
 #[test]

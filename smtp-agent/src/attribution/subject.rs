@@ -116,8 +116,13 @@ impl Subject {
             Said::Nothing => {}
         }
         if script::is_interpreter(&program) {
-            let script = self.living.as_ref()?.variable("SCRIPT_FILENAME")?;
-            return script.starts_with(b"/").then_some((script, how::ENVIRONMENT));
+            let script = self.living.as_ref().and_then(|living| living.variable("SCRIPT_FILENAME"));
+            if let Some(script) = script.filter(|script| script.starts_with(b"/")) {
+                return Some((script, how::ENVIRONMENT));
+            }
+            // A CGI that has ended: PHP has gone to the script's directory by then.
+            let is_cgi = path::file_name(&program).starts_with(b"php-cgi");
+            return is_cgi.then(|| self.in_directory()).flatten();
         }
         WEB_SERVERS.contains(&path::file_name(&program)).then(|| self.in_directory()).flatten()
     }
