@@ -173,21 +173,8 @@ fn table(report: &Report) -> String {
     }
     let mut table = Table::new(&heads);
     for Row { name, numbers: n, left: quota } in report.rows.iter().chain(&report.rest) {
-        let rcpts = n.recipients.accepted + n.recipients.deferred + n.recipients.rejected;
         let mut cells = vec![name.clone()];
-        let columns = [
-            n.attempts,
-            n.allowed,
-            n.exempt,
-            n.stopped,
-            n.over_limit,
-            n.sessions.failed,
-            n.messages.accepted,
-            n.messages.deferred,
-            n.messages.rejected,
-            rcpts,
-        ];
-        cells.extend(columns.map(grouped));
+        cells.extend(n.columns().map(grouped));
         if has_left {
             cells.push(left(quota));
         }

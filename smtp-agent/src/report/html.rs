@@ -105,19 +105,7 @@ fn table(report: &Report) -> String {
     let total = Row { name: "total".to_owned(), numbers: report.totals, left: Vec::new() };
     for (row, class) in report.rows.iter().chain(&report.rest).map(|row| (row, "")).chain([(&total, " class=\"sum\"")])
     {
-        let n = &row.numbers;
-        let cells = [
-            n.attempts,
-            n.allowed,
-            n.exempt,
-            n.stopped,
-            n.over_limit,
-            n.sessions.failed,
-            n.messages.accepted,
-            n.messages.deferred,
-            n.messages.rejected,
-            n.recipients.accepted + n.recipients.deferred + n.recipients.rejected,
-        ];
+        let cells = row.numbers.columns();
         let _ = write!(out, "<tr{class}><td>{}</td>", escape(&row.name));
         cells.iter().for_each(|cell| out.push_str(&format!("<td>{}</td>", grouped(*cell))));
         out.push_str("</tr>\n");

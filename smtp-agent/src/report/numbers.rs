@@ -90,6 +90,24 @@ impl Sessions {
 }
 
 impl Numbers {
+    /// What a table of a report has: attempts, allowed, exempt, stopped, over the limit, failed sessions, messages that were
+    /// accepted, deferred and rejected, and recipients.
+    pub fn columns(&self) -> [i64; 10] {
+        let Outcomes { accepted, deferred, rejected, .. } = self.recipients;
+        [
+            self.attempts,
+            self.allowed,
+            self.exempt,
+            self.stopped,
+            self.over_limit,
+            self.sessions.failed,
+            self.messages.accepted,
+            self.messages.deferred,
+            self.messages.rejected,
+            accepted + deferred + rejected,
+        ]
+    }
+
     /// "12 deferred, 3 refused": what stopping was, without what is zero.
     pub fn how_stopped(&self) -> String {
         let all = [

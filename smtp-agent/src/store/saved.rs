@@ -105,7 +105,13 @@ pub fn read(state: &Path) -> Result<Option<Saved>, Trouble> {
         charges: parsed(&charges),
     });
     let windows = Windows { time: 0, boot, windows: windows.collect(), accounts };
-    let mut all = db.prepare("SELECT kind, id, what, route, port, which, n FROM counter")?;
+    let counters = counters(&db)?.into_iter().map(|(id, n)| (id, n as u64)).collect();
+    Ok(Some(Saved { windows, counters }))
+}
+
+/// How high the kernel's counters stood last.
+pub(super) fn counters(db: &Connection) -> Result<Vec<(CounterId, i64)>> {
+    let mut all = db.prepare_cached("SELECT kind, id, what, route, port, which, n FROM counter")?;
     let counters = all.query_map([], |row| {
         let id = CounterId {
             kind: row.get(0)?,
@@ -115,8 +121,7 @@ pub fn read(state: &Path) -> Result<Option<Saved>, Trouble> {
             port: row.get(4)?,
             which: row.get(5)?,
         };
-        Ok((id, row.get::<_, i64>(6)? as u64))
+        Ok((id, row.get(6)?))
     })?;
-    let counters = counters.collect::<Result<_>>()?;
-    Ok(Some(Saved { windows, counters }))
+    counters.collect()
 }

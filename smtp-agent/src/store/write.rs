@@ -222,19 +222,7 @@ impl Writing {
     /// Books by how much each counter has grown. One that stands lower than before has begun anew.
     fn counters(&mut self, counters: &[Counter], time: Millis) -> Result<()> {
         if self.counters.is_none() {
-            let mut all = self.db.prepare_cached("SELECT kind, id, what, route, port, which, n FROM counter")?;
-            let rows = all.query_map([], |row| {
-                let id = CounterId {
-                    kind: row.get(0)?,
-                    id: row.get::<_, i64>(1)? as u64,
-                    what: row.get(2)?,
-                    route: row.get(3)?,
-                    port: row.get(4)?,
-                    which: row.get(5)?,
-                };
-                Ok((id, row.get(6)?))
-            })?;
-            self.counters = Some(rows.collect::<Result<_>>()?);
+            self.counters = Some(saved::counters(&self.db)?.into_iter().collect());
         }
         let before = self.counters.as_mut().expect("it was just read");
         let mut keep = self.db.prepare_cached(
