@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod neighbours;
 pub mod notify;
 pub mod overview;
+pub mod page;
 pub mod policy;
 pub mod rehearse;
 pub mod relay;

@@ -22,6 +22,7 @@ mod metrics;
 mod names;
 mod neighbours;
 mod notify;
+mod page;
 mod pins;
 mod refusals;
 mod rehearse;

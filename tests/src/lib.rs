@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod alertmanager;
 pub mod bpffs;
+pub mod browser;
 pub mod cgroup;
 pub mod dial;
 pub mod hands;

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use smtp_common::window::Span;
-
 use super::{
     Report as Arguments,
     history::{Past, period, unreadable},
@@ -11,6 +9,7 @@ use super::{
 };
 use crate::{
     accounts::naming::Naming,
+    daemon::quotas,
     exit::{Code, Result},
     kernel::{cgroup::Hierarchy, maps::Maps, pins::Pins},
     metrics::budget,
@@ -77,26 +76,7 @@ fn quotas(past: &Past) -> Result<Quotas> {
     let maps = Maps::open(&pins)?;
     let choice = past.lenient.config.as_ref().map(|config| config.cgroup.clone()).unwrap_or_default();
     let naming = Naming::new(Hierarchy::find(&choice).ok());
-    let policy = maps.policy()?;
-    let mut quotas = Quotas::default();
-    for (account, _) in maps.accounts()? {
-        let rule = maps.rule_for(&policy, account);
-        let plan = budget::plan(&maps, &rule);
-        let mut all = Vec::new();
-        for held_to in budget::of_rule(&rule, &plan) {
-            if Span::ALL.iter().all(|span| held_to.limit(*span).is_none()) {
-                continue;
-            }
-            let used = maps.used(account, held_to.lane)?;
-            all.extend(Span::ALL.into_iter().filter_map(|span| {
-                let limit = u64::from(held_to.limit(span)?);
-                let left = limit.saturating_sub(used.of(span).total);
-                Some(Left { unit: held_to.unit, window: span.name(), left, limit })
-            }));
-        }
-        quotas.insert(naming.label(account, &maps), all);
-    }
-    Ok(quotas)
+    quotas::left(&maps, &naming)
 }
 
 /// What is nearest to its end.

@@ -21,7 +21,7 @@ use super::{
     place::{Source, Spot},
     problem::Problems,
     reader::{Reader, Section},
-    schema::{CgroupChoice, Level, LogFormat, Masking, Mode, Name},
+    schema::{CgroupChoice, Level, LogFormat, Masking, Mode, Name, Show},
     syntax,
 };
 
@@ -51,6 +51,8 @@ pub(super) struct Draft {
     pub(super) cgroup: Option<CgroupChoice>,
     pub(super) listen: Option<Option<SocketAddr>>,
     pub(super) max_users: Option<u32>,
+    pub(super) show: Option<Show>,
+    pub(super) hosts: Option<Vec<String>>,
     pub(super) per_second: Option<u32>,
     pub(super) mask: Option<Masking>,
     pub(super) mask_also: Option<Vec<String>>,
@@ -139,6 +141,11 @@ impl Draft {
         if let Some(metrics) = reader.open(root, "metrics") {
             set(&mut self.listen, reader.listen(metrics.get("listen")));
             set(&mut self.max_users, value(reader.number(metrics.get("max_users"), 1..=100_000)));
+        }
+        if let Some(page) = reader.open(root, "page") {
+            let words = [Show::Off, Show::Accounts, Show::All].map(|show| (show.name(), show));
+            set(&mut self.show, value(reader.word(page.get("show"), &words)));
+            set(&mut self.hosts, reader.hosts(page.get("hosts")));
         }
         if let Some(events) = reader.open(root, "events") {
             set(&mut self.per_second, value(reader.number(events.get("per_second"), 0..=10_000)));

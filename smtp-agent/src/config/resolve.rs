@@ -18,7 +18,7 @@ use super::{
     render::quoted,
     schema::{
         Attribution, CgroupChoice, Config, DEFAULT_PORTS, DEFAULT_SENDMAIL, Events, GroupEntry, History, Host, Log,
-        Metrics, Mode, Paths,
+        Metrics, Mode, Page, Paths,
     },
 };
 
@@ -88,6 +88,7 @@ pub(super) fn resolve(draft: Draft, complete: bool, problems: &mut Problems) -> 
             listen: draft.listen.unwrap_or(metrics.listen),
             max_users: draft.max_users.map_or(metrics.max_users, |n| n as usize),
         },
+        page: Page { show: draft.show.unwrap_or_default(), hosts: draft.hosts.unwrap_or_default() },
         events: Events { per_second: draft.per_second.unwrap_or(events.per_second) },
         attribution: Attribution {
             mask: draft.mask.unwrap_or_default(),

@@ -14,6 +14,8 @@ pub(super) const MAX_PORTS: usize = 32;
 pub(super) const DEFAULT_PORTS: [u16; 3] = [25, 465, 587];
 /// How many programs may be named in `sendmail`.
 pub(super) const MAX_PROGRAMS: usize = 32;
+/// How many names the web page may be asked for by.
+pub(super) const MAX_HOSTS: usize = 32;
 /// Where distributions put the program that every MTA brings under the same name, and exim under its own.
 pub(super) const DEFAULT_SENDMAIL: [&str; 5] =
     ["/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/sendmail", "/usr/sbin/exim", "/usr/sbin/exim4"];
@@ -61,6 +63,7 @@ pub struct Config {
     pub paths: Paths,
     pub cgroup: CgroupChoice,
     pub metrics: Metrics,
+    pub page: Page,
     pub events: Events,
     pub attribution: Attribution,
     pub notify: Notify,
@@ -214,6 +217,36 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9725))), max_users: 1000 }
+    }
+}
+
+/// `[page]`: what the web page shows, and by which names it may be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    pub show: Show,
+    /// In lower case, without port.
+    pub hosts: Vec<String>,
+}
+
+/// What whoever can connect to the metrics address may see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Show {
+    /// No page, but where the metrics are.
+    Off,
+    /// Accounts and counts: what the metrics tell, too.
+    #[default]
+    Accounts,
+    /// And who was behind the last attempts.
+    All,
+}
+
+impl Show {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Accounts => "accounts",
+            Self::All => "all",
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every table of a configuration and its keys. A key that is not here is an error.
 
 /// The first is the top level. `plan.total` and `plan.schedule` lie in each `[plan.NAME]`, sinks in `[notify]`.
-pub const SECTIONS: [(&str, &[&str]); 26] = [
+pub const SECTIONS: [(&str, &[&str]); 27] = [
     (
         "",
         &[
@@ -20,6 +20,7 @@ pub const SECTIONS: [(&str, &[&str]); 26] = [
             "paths",
             "kernel",
             "metrics",
+            "page",
             "events",
             "attribution",
             "notify",
@@ -103,6 +104,7 @@ pub const SECTIONS: [(&str, &[&str]); 26] = [
     ("paths", &["pins", "state", "run"]),
     ("kernel", &["cgroup"]),
     ("metrics", &["listen", "max_users"]),
+    ("page", &["show", "hosts"]),
     ("events", &["per_second"]),
     ("attribution", &["mask", "mask_also"]),
     (

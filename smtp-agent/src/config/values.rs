@@ -15,13 +15,15 @@ use super::{
     problem::Problem,
     reader::{Entry, Reader, describe},
     render::quoted,
-    schema::{CgroupChoice, MAX_PORTS, MAX_PROGRAMS, Name},
+    schema::{CgroupChoice, MAX_HOSTS, MAX_PORTS, MAX_PROGRAMS, Name},
 };
 
 /// Longest path that leaves room for "/control.sock" in a `sockaddr_un` (108 bytes with the final NUL).
 const LONGEST_RUN: usize = 107 - "/control.sock".len();
 /// `LOGIN_NAME_MAX` on Linux.
 const LONGEST_NAME: usize = 256;
+/// Longest name in the DNS (RFC 1035), without the final dot.
+const LONGEST_HOST: usize = 253;
 /// Longer paths are refused by the kernel (`PATH_MAX`).
 const LONGEST_PATH: usize = 4095;
 
@@ -128,6 +130,30 @@ impl Reader<'_> {
             }
         }
         Some(patterns)
+    }
+
+    /// A list of names of hosts, as the address bar of a browser has them.
+    pub(super) fn hosts(&mut self, entry: Option<Entry<'_>>) -> Option<Vec<String>> {
+        let entry = entry?;
+        let key = entry.key;
+        let list: Vec<_> = self.list(&entry, "names")?.collect();
+        if let Some(surplus) = list.get(MAX_HOSTS) {
+            self.wrong(surplus, format!("`{key}` takes up to {MAX_HOSTS} names, not {}", list.len()), None);
+        }
+        let mut hosts = Vec::new();
+        for node in list {
+            let DeValue::String(text) = node.get_ref() else {
+                self.wrong(node, format!("`{key}` takes names in quotes, not {}", describe(node.get_ref())), None);
+                continue;
+            };
+            match host_name(text) {
+                Ok(host) => hosts.push(host),
+                Err(hint) => {
+                    self.wrong(node, format!("\"{}\" in {key} is no name of a host", quoted(text)), Some(hint))
+                }
+            }
+        }
+        Some(hosts)
     }
 
     /// A list of programs by their paths, which need not exist.
@@ -255,6 +281,23 @@ fn path_fault(text: &str) -> Option<Advice> {
         return Some(("it contains a control character".to_owned(), None));
     }
     (text.len() > LONGEST_PATH).then(|| (format!("it is longer than {LONGEST_PATH} bytes"), None))
+}
+
+/// The name in lower case, else what to write instead.
+fn host_name(text: &str) -> Result<String, String> {
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let bare = bare.split(['/', ':']).next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let is_label =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let is_name = bare.len() <= LONGEST_HOST && bare.split('.').all(is_label);
+    match (is_name, bare == text.to_ascii_lowercase()) {
+        (true, true) => Ok(bare),
+        (true, false) => Err(format!("write it without scheme, port and path: \"{bare}\"")),
+        (false, _) => {
+            Err("write it as it stands in the address bar: \"mail.example.org\"; addresses need not be listed"
+                .to_owned())
+        }
+    }
 }
 
 fn on_loopback(port: u16) -> String {

@@ -5,6 +5,7 @@ pub mod following;
 pub mod history;
 pub mod logging;
 pub mod notices;
+pub mod quotas;
 pub mod reboot;
 pub mod reload;
 pub mod run;

@@ -191,6 +191,7 @@ fn try_reload(
     shared.status.reloaded(unresolved, config.metrics.max_users, moment);
     tracing::info!(generation = serial, rules, mode = config.mode.name(), cause = ?cause, "a new policy is in force");
     shared.attributor.set_mask(Mask::of(&config.attribution));
+    shared.page.change(&config.page);
     if current.notify != config.notify {
         shared.notices.change(&config);
     }

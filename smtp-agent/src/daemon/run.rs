@@ -22,7 +22,7 @@ use super::{
     history::{self, Keeper},
     logging,
     notices::{self, Notices},
-    reboot,
+    quotas, reboot,
     reload::{Cause, compile_for_kernel, drop_what_is_not_needed, log_absent, log_warnings, reload},
     schedule,
     shared::{Parts, Shared},
@@ -136,6 +136,11 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
         config_path.to_owned(),
         Parts { gate, hierarchy, naming, config, maps, following, rights, said, history, notices },
     ));
+    if shared.history.is_on() {
+        let (state, weak) = (state.clone(), Arc::downgrade(&shared));
+        let gone = || Failure::unavailable("the agent ends");
+        shared.page.offer_reports(Box::new(move |_| quotas::page(&*weak.upgrade().ok_or_else(gone)?, &state)));
+    }
     shared.status.reloaded(unresolved, max_users, moment);
     shared.status.ready.store(true, Ordering::Relaxed);
     shared.replaced.notify_one();

@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     control::{audit::Audit, rights::Rights},
     kernel::{cgroup::Hierarchy, gate::Gate, maps::Maps, pins::Pins},
+    page::Page,
     policy::limits::Moment,
 };
 
@@ -46,6 +47,7 @@ pub struct Shared {
     pub audit: Audit,
     pub notices: Notices,
     pub history: Keeper,
+    pub page: Page,
     said: std::sync::Mutex<Kept>,
     /// A policy has taken the place of another, whose remains are still in the maps.
     pub replaced: Notify,
@@ -112,6 +114,7 @@ impl Shared {
             history: parts.history,
             audit: Audit::new(&parts.config.paths.state),
             notices: parts.notices,
+            page: Page::new(parts.config.page.clone()),
             said: std::sync::Mutex::new(parts.said),
             status: Status::default(),
             events: broadcast::channel(LISTENER_BACKLOG).0,

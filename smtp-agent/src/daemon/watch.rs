@@ -158,10 +158,11 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut w
         for event in batch {
             let portrait = witness.portraits.of(&event);
             let heard = shared.events.receiver_count() > 0;
-            let kept = shared.history.is_on();
+            let (kept, shown) = (shared.history.is_on(), shared.page.listens());
             let unnamed = shared.naming.is_new(event.account, &shared.maps());
             let told = shared.notices.of_connect(&event);
-            if !heard && !kept && !unnamed && told.is_none() {
+            let wanted = heard || kept || shown || told.is_some();
+            if !wanted && !unnamed {
                 continue;
             }
             let cgroup = shared.naming.cgroup_path(event.cgroup).filter(|path| path != "/");
@@ -177,7 +178,7 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut w
             if unnamed {
                 shared.named.notify_one();
             }
-            if !heard && !kept && told.is_none() {
+            if !wanted {
                 continue;
             }
             let account = shared.naming.label(event.account, &shared.maps());
@@ -197,6 +198,9 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut w
                 shared.notices.connect(kind, &event, &story, (*story.culprit).clone(), &shared.maps());
             }
             history::connect(&shared, &event, &story);
+            if shown {
+                shared.page.keep(&story);
+            }
             if heard {
                 control::publish(&shared, &Line::Connect(story));
             }

@@ -1,4 +1,4 @@
-//! The HTTP side: /metrics for Prometheus, / for people, /-/healthy and /-/ready for supervisors.
+//! The HTTP side: /metrics for Prometheus, the page at / for people, /-/healthy and /-/ready for supervisors.
 
 use std::{
     net::{SocketAddr, TcpListener as StdListener},
@@ -10,7 +10,7 @@ use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use hyper::server::conn::http1;
@@ -24,6 +24,7 @@ use super::families::scrape;
 use crate::{
     daemon::shared::Shared,
     exit::{Code, Failure, Result},
+    page,
 };
 
 /// Connections at a time, and how long one may wait for its next request.
@@ -53,11 +54,11 @@ pub fn bind(listen: SocketAddr) -> Result<StdListener> {
 /// agent's. `axum::serve` has neither limit.
 pub async fn serve(shared: Arc<Shared>, listener: StdListener) -> std::io::Result<()> {
     let routes = Router::new()
-        .route("/", get(landing))
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { "smtp-agent is alive\n" }))
         .route("/-/ready", get(ready))
-        .with_state(shared);
+        .with_state(shared.clone())
+        .merge(page::routes(shared));
     let listener = TcpListener::from_std(listener)?;
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut http = http1::Builder::new();
@@ -99,17 +100,4 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "smtp-agent is not ready: the gate is not attached\n").into_response()
     }
-}
-
-async fn landing() -> Html<String> {
-    Html(format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>smtp-agent</title></head>\n\
-         <body><h1>smtp-agent {}</h1>\n<p>Who is sending mail from this host, and how it is stopped at the limit.</p>\n\
-         <ul><li><a href=\"/metrics\">Metrics</a> for Prometheus</li>\n\
-         <li><a href=\"/-/healthy\">Healthy</a>: the agent answers</li>\n\
-         <li><a href=\"/-/ready\">Ready</a>: the gate is attached</li></ul>\n\
-         <p>On the host: <code>smtp-agent status</code>, <code>smtp-agent events</code>, \
-         <code>smtp-agent explain --user NAME</code>.</p></body></html>\n",
-        env!("CARGO_PKG_VERSION")
-    ))
 }

@@ -49,6 +49,14 @@ pub struct Usage {
     pub limit: Option<u32>,
 }
 
+impl Usage {
+    /// Of the limit, where there is one.
+    pub fn percent(self) -> Option<u64> {
+        let limit = u64::from(self.limit?);
+        Some((self.used * 100).checked_div(limit).unwrap_or(100))
+    }
+}
+
 /// The same, with the unit and the window it is counted in.
 #[derive(Debug, Clone, Serialize)]
 pub struct LimitUsage {
@@ -97,6 +105,30 @@ pub struct AccountStatus {
     pub conversations: Conversations,
     pub by_route: BTreeMap<&'static str, Conversations>,
     pub brake: Option<BrakeStatus>,
+}
+
+/// Verdicts of those that were stopped, or would have been.
+const STOPPED: [&str; 6] = ["deferred", "redirected", "refused", "would_defer", "would_redirect", "would_refuse"];
+
+impl AccountStatus {
+    fn routes(&self) -> [&Counts; 3] {
+        [&self.remote, &self.local, &self.pipe]
+    }
+
+    /// On all routes, whatever became of them.
+    pub fn attempts(&self) -> u64 {
+        self.routes().into_iter().flat_map(Counts::values).sum()
+    }
+
+    /// Attempts that were stopped, or in observe mode would have been.
+    pub fn stopped(&self) -> u64 {
+        self.routes().iter().flat_map(|counts| STOPPED.iter().filter_map(|verdict| counts.get(verdict))).sum()
+    }
+
+    /// Of the limit that is used most, in percent.
+    pub fn most_used(&self) -> u64 {
+        self.limits.iter().filter_map(|held| held.usage.percent()).max().unwrap_or(0)
+    }
 }
 
 /// The failure brake of an account whose plan has one.

@@ -8,16 +8,13 @@ use super::{rates::Rates, recent::Recent};
 use crate::{
     by_hand::Says,
     metrics::budget::CONNECTION,
-    overview::{AccountStatus, Counts, Overview, Usage},
+    overview::{AccountStatus, Overview, Usage},
     stream::{Line, story::Story},
 };
 
 /// How long a block can be said for; `None` is for ever.
 pub(super) const TIMES: [(&str, Option<u64>); 5] =
     [("15m", Some(900)), ("2h", Some(7200)), ("8h", Some(28_800)), ("24h", Some(86_400)), ("ever", None)];
-
-/// Verdicts of those that were stopped, or would have been.
-const STOPPED: [&str; 6] = ["deferred", "redirected", "refused", "would_defer", "would_redirect", "would_refuse"];
 
 /// What a key asks for, besides what the view does by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,25 +114,6 @@ impl Default for App {
     }
 }
 
-pub(super) fn attempts(account: &AccountStatus) -> u64 {
-    [&account.remote, &account.local, &account.pipe].into_iter().flat_map(Counts::values).sum()
-}
-
-pub(super) fn stopped(account: &AccountStatus) -> u64 {
-    let routes = [&account.remote, &account.local, &account.pipe];
-    routes.iter().flat_map(|counts| STOPPED.iter().filter_map(|verdict| counts.get(verdict))).sum()
-}
-
-/// Of the limit that is used most, in percent.
-pub(super) fn most_used(account: &AccountStatus) -> u64 {
-    account.limits.iter().filter_map(|held| percent(held.usage)).max().unwrap_or(0)
-}
-
-pub(super) fn percent(usage: Usage) -> Option<u64> {
-    let limit = u64::from(usage.limit?);
-    Some((usage.used * 100).checked_div(limit).unwrap_or(100))
-}
-
 /// Used and permitted connections in a window, `hour` or `day`.
 pub(super) fn connections(account: &AccountStatus, window: &str) -> Option<Usage> {
     account.limits.iter().find(|held| held.unit == CONNECTION && held.window == window).map(|held| held.usage)
@@ -147,7 +125,7 @@ impl App {
         if self.paused {
             return;
         }
-        let counts = overview.accounts.iter().map(|account| (account.account.clone(), attempts(account)));
+        let counts = overview.accounts.iter().map(|account| (account.account.clone(), account.attempts()));
         self.rates.sample(now, counts);
         self.overview = Some(overview);
         let shown = self.shown();
@@ -184,10 +162,10 @@ impl App {
         let mut shown: Vec<_> = all.filter(|account| account.account.contains(&self.filter)).collect();
         match self.sort {
             Sort::Rate => shown.sort_by_key(|a| {
-                (Reverse((self.rates.per_minute(&a.account) * 10.0) as u64), Reverse(attempts(a)), &a.account)
+                (Reverse((self.rates.per_minute(&a.account) * 10.0) as u64), Reverse(a.attempts()), &a.account)
             }),
-            Sort::Used => shown.sort_by_key(|a| (Reverse(most_used(a)), &a.account)),
-            Sort::Stopped => shown.sort_by_key(|a| (Reverse(stopped(a)), &a.account)),
+            Sort::Used => shown.sort_by_key(|a| (Reverse(a.most_used()), &a.account)),
+            Sort::Stopped => shown.sort_by_key(|a| (Reverse(a.stopped()), &a.account)),
             Sort::Name => shown.sort_by_key(|a| &a.account),
         }
         shown

@@ -8,7 +8,7 @@ use ratatui::{
     widgets::{Clear, Paragraph},
 };
 
-use super::app::{App, Prompt, TIMES, View, connections, percent, stopped};
+use super::app::{App, Prompt, TIMES, View, connections};
 use crate::{
     accounts::label::printable,
     attribution::Culprit,
@@ -143,7 +143,7 @@ impl Pen {
     /// A bar and numbers, in `BAR + 1 + USED` columns.
     fn usage(&self, usage: Option<Usage>) -> Vec<Span<'static>> {
         let Some(usage) = usage else { return vec![Span::raw(fit("", BAR + 1 + USED))] };
-        let Some(percent) = percent(usage) else {
+        let Some(percent) = usage.percent() else {
             return vec![Span::raw(format!("{} {}", fit("", BAR), fit(&short(usage.used), USED)))];
         };
         let full = ((percent.min(100) as usize * BAR).div_ceil(100)).min(BAR);
@@ -196,7 +196,7 @@ impl Pen {
 
     fn row(&self, app: &App, account: &AccountStatus, names: usize, is_selected: bool) -> Line<'static> {
         let rate = app.rates.per_minute(&account.account);
-        let stopped = stopped(account);
+        let stopped = account.stopped();
         let mut spans =
             vec![Span::raw(format!("{} {} ", fit(&account.account, names), right(&format!("{rate:.1}"), RATE)))];
         for window in ["hour", "day"] {

@@ -6,6 +6,7 @@
 mod alertmanager;
 mod apt;
 mod attempts;
+mod browser;
 mod clippy;
 mod debian_root;
 mod linker;
@@ -64,6 +65,7 @@ fn items(workspace: &Workspace, scope: Scope) -> Vec<Box<dyn Item>> {
             items.push(Box::new(system::Program { name: "ip", package: "iproute2" }));
             items.push(Box::new(system::Program { name: "nft", package: "nftables" }));
             items.push(Box::new(system::Program { name: "iptables", package: "iptables" }));
+            items.push(Box::new(browser::Browser));
             items.push(Box::new(mta::Mta::new(workspace)));
             items.push(Box::new(web::Web::new(workspace)));
             items.push(Box::new(prometheus::Prometheus::new(workspace)));

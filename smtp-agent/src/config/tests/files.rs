@@ -130,7 +130,7 @@ error: config.toml:1:8: `mode` must be \"enforce\" or \"observe\", not \"enforce
       |        ^^^^^^^^^^ did you mean \"enforce\"?
 error: conf.d/1.toml:2:1: unknown key `x` at the top level
     2 | x = 1
-      | ^ valid here: `mode`, `watch`, `smtp`, `allow`, `deny`, `default`, `plan`, `containers`, `host`, `group`, `rule`, `control`, `paths`, `kernel`, `metrics`, `events`, `attribution`, `notify`, `history`, `log`
+      | ^ valid here: `mode`, `watch`, `smtp`, `allow`, `deny`, `default`, `plan`, `containers`, `host`, `group`, `rule`, `control`, `paths`, `kernel`, `metrics`, `page`, `events`, `attribution`, `notify`, `history`, `log`
 error: conf.d/2.toml:2:10: this is not a value; a text must be in quotes
     2 | strict = maybe
       |          ^^^^^ write \"maybe\""

@@ -73,6 +73,7 @@ fn keys_about_the_host_and_the_agent_are_read_into_their_fields() {
     assert_eq!([config.paths.pins, config.paths.state, config.paths.run], paths);
     assert_eq!(config.cgroup, CgroupChoice::Path("/sys/fs/cgroup/unified".into()));
     assert_eq!(config.metrics, Metrics { listen: None, max_users: 50 });
+    assert_eq!(config.page, Page { show: Show::All, hosts: vec!["mail.example.org".to_owned()] });
     assert_eq!(config.events, Events { per_second: 0 });
     let patterns = vec![r"customer-(\d+)".to_owned()];
     assert_eq!(config.attribution, Attribution { mask: Masking::Arguments, mask_also: patterns });

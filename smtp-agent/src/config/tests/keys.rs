@@ -214,6 +214,19 @@ cases! {
     at_least_one_user_has_a_label: "[metrics]\nmax_users = 0" => [
         "error 2:13: `max_users` must be from 1 to 100000, not 0",
     ];
+    what_the_page_shows_is_a_word: "[page]\nshow = true" => [
+        "error 2:8: `show` must be \"off\", \"accounts\" or \"all\", not true",
+    ];
+    a_word_for_the_page_is_near: "[page]\nshow = \"account\"" => [
+        "error 2:8: `show` must be \"off\", \"accounts\" or \"all\", not \"account\" -> did you mean \"accounts\"?",
+    ];
+    hosts_are_names: "[page]\nhosts = [\"ok.example\", \"https://a.example:9725/\", \"*.example\", 7]" => [
+        "error 2:24: \"https://a.example:9725/\" in hosts is no name of a host \
+         -> write it without scheme, port and path: \"a.example\"",
+        "error 2:51: \"*.example\" in hosts is no name of a host \
+         -> write it as it stands in the address bar: \"mail.example.org\"; addresses need not be listed",
+        "error 2:64: `hosts` takes names in quotes, not a number",
+    ];
     events_have_a_ceiling: "[events]\nper_second = 10001" => [
         "error 2:14: `per_second` must be from 0 to 10000, not 10001",
     ];

@@ -100,6 +100,7 @@ fn an_empty_file_gives_the_documented_defaults() {
     assert_eq!(config.paths.run, Path::new("/run/smtp-agent"));
     assert_eq!(config.cgroup, CgroupChoice::Auto);
     assert_eq!(config.metrics, Metrics { listen: Some(([127, 0, 0, 1], 9725).into()), max_users: 1000 });
+    assert_eq!(config.page, Page { show: Show::Accounts, hosts: vec![] });
     assert_eq!(config.events, Events { per_second: 20 });
     assert_eq!(config.notify, Notify::default(), "nobody is told of anything");
     let keep = Duration::from_secs(31 * 86_400);

@@ -1,0 +1,55 @@
+//! What is left of limits, for reports; and the report of the page.
+
+use std::path::Path;
+
+use smtp_common::window::Span;
+
+use super::shared::Shared;
+use crate::{
+    accounts::naming::Naming,
+    exit::{Failure, Result},
+    kernel::maps::Maps,
+    metrics::budget,
+    report::{Asked, Left, Quotas, Report, html},
+    store::{Dimension, Millis, Reader, now, read::Period},
+};
+
+const DAY: Millis = 86_400_000;
+/// Accounts on the page.
+const ROWS: usize = 100;
+
+/// What is left to each account.
+pub fn left(maps: &Maps, naming: &Naming) -> Result<Quotas> {
+    let policy = maps.policy()?;
+    let mut quotas = Quotas::default();
+    for (account, _) in maps.accounts()? {
+        let rule = maps.rule_for(&policy, account);
+        let plan = budget::plan(maps, &rule);
+        let mut all = Vec::new();
+        for held_to in budget::of_rule(&rule, &plan) {
+            if Span::ALL.iter().all(|span| held_to.limit(*span).is_none()) {
+                continue;
+            }
+            let used = maps.used(account, held_to.lane)?;
+            all.extend(Span::ALL.into_iter().filter_map(|span| {
+                let limit = u64::from(held_to.limit(span)?);
+                let left = limit.saturating_sub(used.of(span).total);
+                Some(Left { unit: held_to.unit, window: span.name(), left, limit })
+            }));
+        }
+        quotas.insert(naming.label(account, maps), all);
+    }
+    Ok(quotas)
+}
+
+/// The report of the last day by user, as a page: no more than the metrics tell.
+pub(super) fn page(shared: &Shared, state: &Path) -> Result<String> {
+    let cannot = |e: &dyn std::fmt::Display| Failure::unavailable(format!("the history cannot be read: {e}"));
+    let reader = Reader::open(state).map_err(|e| cannot(&e))?;
+    let now = now();
+    let host = super::notices::host();
+    let asked = Asked { period: Period::new(now - DAY, now), by: Dimension::User, top: ROWS, user: None, host };
+    let quotas = left(&shared.maps(), &shared.naming)?;
+    let report = Report::make(&reader, &asked, &quotas, now).map_err(|e| cannot(&e))?;
+    Ok(html::write(&report))
+}
