@@ -5,6 +5,7 @@
 
 pub mod container;
 pub mod culprit;
+mod family;
 mod fpm;
 pub mod living;
 pub mod mask;
@@ -27,6 +28,7 @@ use smtp_common::{
 
 pub use culprit::Culprit;
 use culprit::{Ancestor, Script};
+use family::Families;
 use mask::Mask;
 use subject::Subject;
 
@@ -62,6 +64,7 @@ pub struct Attributor {
     panels: panel::Panels,
     runtimes: container::Runtimes,
     mask: RwLock<Mask>,
+    families: Families,
 }
 
 impl Attributor {
@@ -71,6 +74,7 @@ impl Attributor {
             panels: panel::Panels::new(root.clone()),
             runtimes: container::Runtimes::new(root),
             mask: RwLock::new(mask),
+            families: Families::default(),
         }
     }
 
@@ -134,7 +138,9 @@ impl Attributor {
         let above = portrait.ancestors().iter().map(|ancestor| Subject::of_ancestor(ancestor, memory));
         let subjects: Vec<_> = std::iter::once(own).chain(above).collect();
         culprit.script = script_behind(&subjects);
-        culprit.lineage = subjects.iter().skip(1).map(|subject| ancestor(subject, attempt, &mask)).collect();
+        let above = subjects.iter().skip(1);
+        let lineage = above.map(|subject| (subject.process, ancestor(subject, attempt, &mask))).collect();
+        culprit.lineage = self.families.complete(portrait.process, lineage);
         subjects
     }
 }

@@ -127,7 +127,13 @@ fn appearance() -> Look {
 fn show(terminal: &mut DefaultTerminal, news: &Receiver<News>, run: &Path) -> Result<Code> {
     let failed = |e: io::Error| Failure::from_io(&e, "the terminal cannot be used");
     let (mut app, look) = (App::default(), appearance());
+    let mut level = app.level();
     loop {
+        // Some terminals draw blocks over their cells: what is left of them goes with the view.
+        if level != app.level() {
+            level = app.level();
+            terminal.clear().map_err(failed)?;
+        }
         terminal.draw(|frame| draw(frame, &app, look)).map_err(failed)?;
         // Keys first, and all that wait; then what has happened, but never so much that keys wait for it.
         while event::poll(Duration::ZERO).map_err(failed)? {

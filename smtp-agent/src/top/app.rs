@@ -152,6 +152,15 @@ impl App {
         self.deaf = why;
     }
 
+    /// How closely the view looks: changes with every other view.
+    pub fn level(&self) -> u8 {
+        match self.view {
+            View::Accounts => 0,
+            View::Account(_) => 1,
+            View::Attempt(..) => 2,
+        }
+    }
+
     pub fn say(&mut self, message: impl Into<String>) {
         self.message = Some(message.into());
     }

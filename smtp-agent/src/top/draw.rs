@@ -24,6 +24,10 @@ pub struct Look {
     pub unicode: bool,
 }
 
+const PARENTS: &str = "parents";
+/// Those above the first.
+const PARENT: &str = "";
+
 const RATE: usize = 7;
 const BAR: usize = 6;
 const USED: usize = 10;
@@ -274,8 +278,9 @@ impl Pen {
             let indent = 11;
             let room = self.width.saturating_sub(indent).max(10);
             let chars: Vec<char> = value.chars().collect();
-            // Long ones go on below: what matters may stand at their end.
-            for (n, part) in chars.chunks(room).enumerate() {
+            // Long ones go on below, where what matters may stand at their end; those of parents do not.
+            let rows = if what == PARENT || what == PARENTS { 1 } else { usize::MAX };
+            for (n, part) in chars.chunks(room).enumerate().take(rows) {
                 let label = if n == 0 { fit(what, indent) } else { fit("", indent) };
                 lines.push(Line::from(label + &part.iter().collect::<String>()));
             }
@@ -379,7 +384,7 @@ fn facts(story: &Story, culprit: &Culprit) -> Vec<(&'static str, String)> {
     for (n, ancestor) in culprit.lineage.iter().enumerate() {
         let what = ancestor.command.as_ref().map(line).or_else(|| ancestor.exe.clone());
         let user = ancestor.user.as_deref().unwrap_or("unknown");
-        let label = if n == 0 { "parents" } else { "" };
+        let label = if n == 0 { PARENTS } else { PARENT };
         facts.push((
             label,
             format!("{} {user} {}", ancestor.tgid, what.unwrap_or_else(|| format!("[{}]", ancestor.comm))),
