@@ -38,6 +38,8 @@ const REST: u32 = 50;
 const SAVE: Duration = Duration::from_secs(60);
 /// Culprits that are remembered for the end of their sessions, twice over.
 const REMEMBERED: usize = 4_096;
+/// Nanoseconds between an event and another connection of the same process number for which both are of one process.
+const SAME_PROCESS: u64 = 60_000_000_000;
 /// How long the name of an account's plan is believed.
 const PLAN_HOLDS: Duration = Duration::from_secs(10);
 
@@ -51,21 +53,25 @@ type Connection = (Account, u32, IpAddr, u16);
 #[derive(Default)]
 struct Memory {
     /// By the connection: those of late, and those of before. When the first has no room it takes the place of the second.
-    culprits: [HashMap<Connection, Arc<Culprit>>; 2],
+    culprits: [HashMap<Connection, (u64, Arc<Culprit>)>; 2],
     plans: HashMap<Account, (Instant, Option<String>)>,
     plan_names: Vec<String>,
 }
 
 impl Memory {
-    fn remember(&mut self, connection: Connection, culprit: Arc<Culprit>) {
+    /// Who was behind a connection at `time` (boot clock).
+    fn remember(&mut self, connection: Connection, time: u64, culprit: Arc<Culprit>) {
         if self.culprits[0].len() >= REMEMBERED {
             self.culprits[1] = std::mem::take(&mut self.culprits[0]);
         }
-        self.culprits[0].insert(connection, culprit);
+        self.culprits[0].insert(connection, (time, culprit));
     }
 
-    fn culprit(&self, connection: &Connection) -> Option<Arc<Culprit>> {
-        self.culprits.iter().find_map(|some| some.get(connection)).cloned()
+    /// Who was behind the connection that was asked for at `since`: of the events only some are told, but a process that
+    /// connects so often that its own is not is told of again and again, and its number is not used again so soon.
+    fn culprit(&self, connection: &Connection, since: u64) -> Option<Arc<Culprit>> {
+        let (time, culprit) = self.culprits.iter().find_map(|some| some.get(connection))?;
+        (since.abs_diff(*time) <= SAME_PROCESS).then(|| culprit.clone())
     }
 }
 
@@ -174,7 +180,7 @@ pub fn connect(shared: &Shared, event: &ConnectEvent, story: &Story) {
     let culprit = Arc::new(culprit);
     let plan = culprit.plan.clone().or_else(|| plan_of(shared, event.account));
     let connection = (event.account, event.tgid, story.destination, event.port);
-    shared.history.memory().remember(connection, culprit.clone());
+    shared.history.memory().remember(connection, event.time, culprit.clone());
     let who = Who {
         account: story.account.clone(),
         kind: event.account.kind,
@@ -191,7 +197,8 @@ pub fn connect(shared: &Shared, event: &ConnectEvent, story: &Story) {
 
 /// Who was behind the connection of a session, if that is remembered.
 pub fn culprit(shared: &Shared, event: &SessionEvent) -> Option<Arc<Culprit>> {
-    shared.history.memory().culprit(&(event.account, event.tgid, IpAddr::from(event.destination), event.port))
+    let connection = (event.account, event.tgid, IpAddr::from(event.destination), event.port);
+    shared.history.memory().culprit(&connection, event.since)
 }
 
 /// Whose session it is, and where it leads.
@@ -314,13 +321,19 @@ mod tests {
         let mut memory = Memory::default();
         let connection = |tgid| (Account::user(7), tgid, IpAddr::from([192, 0, 2, 1]), 25);
         for tgid in 0..20_000 {
-            memory.remember(connection(tgid), Arc::new(Culprit { exe: Some(tgid.to_string()), ..Culprit::default() }));
+            memory.remember(
+                connection(tgid),
+                0,
+                Arc::new(Culprit { exe: Some(tgid.to_string()), ..Culprit::default() }),
+            );
         }
         assert!(memory.culprits.iter().map(HashMap::len).sum::<usize>() <= 2 * REMEMBERED);
-        assert_eq!(memory.culprit(&connection(19_999)).unwrap().exe.as_deref(), Some("19999"));
-        assert_eq!(memory.culprit(&connection(20_000 - REMEMBERED as u32)).unwrap().exe.as_deref(), Some("15904"));
-        assert!(memory.culprit(&connection(0)).is_none());
+        assert_eq!(memory.culprit(&connection(19_999), 0).unwrap().exe.as_deref(), Some("19999"));
+        assert_eq!(memory.culprit(&connection(20_000 - REMEMBERED as u32), 0).unwrap().exe.as_deref(), Some("15904"));
+        assert!(memory.culprit(&connection(0), 0).is_none());
         let other = (Account::user(8), 19_999, IpAddr::from([192, 0, 2, 1]), 25);
-        assert!(memory.culprit(&other).is_none(), "somebody else's");
+        assert!(memory.culprit(&other, 0).is_none(), "somebody else's");
+        let later = SAME_PROCESS + 1;
+        assert!(memory.culprit(&connection(19_999), later).is_none(), "the number may be another's by then");
     }
 }
