@@ -3,6 +3,7 @@
 //! The kernel's portrait was taken at the moment of the attempt and needs no luck; /proc adds what only it has, as long as
 //! the process lives. Both are checked against the start of the process, so that a number that is used again names nobody.
 
+mod again;
 pub mod container;
 pub mod culprit;
 mod family;
@@ -26,6 +27,7 @@ use smtp_common::{
     portrait::{Execution, Lineage, Portrait, ProcessKey, UNSET},
 };
 
+use again::{Again, likeness};
 pub use culprit::Culprit;
 use culprit::{Ancestor, Script};
 use family::Families;
@@ -65,6 +67,7 @@ pub struct Attributor {
     runtimes: container::Runtimes,
     mask: RwLock<Mask>,
     families: Families,
+    again: Again,
 }
 
 impl Attributor {
@@ -75,12 +78,14 @@ impl Attributor {
             runtimes: container::Runtimes::new(root),
             mask: RwLock::new(mask),
             families: Families::default(),
+            again: Again::default(),
         }
     }
 
     /// Masks otherwise from now on.
     pub fn set_mask(&self, mask: Mask) {
         *self.mask.write().unwrap_or_else(PoisonError::into_inner) = mask;
+        self.again.forget();
     }
 
     /// Masks a command line that was read elsewhere.
@@ -91,6 +96,16 @@ impl Attributor {
     }
 
     pub fn tell(&self, attempt: &Attempt<'_>, memory: &dyn Memory) -> Culprit {
+        let Some(portrait) = attempt.portrait else { return self.look(attempt, memory) };
+        let like = likeness(attempt, portrait);
+        self.again.told(portrait.process, like).unwrap_or_else(|| {
+            let culprit = self.look(attempt, memory);
+            self.again.keep(portrait.process, like, &culprit);
+            culprit
+        })
+    }
+
+    fn look(&self, attempt: &Attempt<'_>, memory: &dyn Memory) -> Culprit {
         let event = attempt.event;
         let mut culprit = Culprit::default();
         let (container, pod) = attempt.cgroup.map_or((None, None), |path| self.runtimes.of_cgroup(path));

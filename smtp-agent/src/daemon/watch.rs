@@ -205,6 +205,8 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut w
                 control::publish(&shared, &Line::Connect(story));
             }
         }
+        // In a flood there is always something to read: others get their turn, and so does the end of the agent.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -243,6 +245,7 @@ pub async fn sessions(shared: Arc<Shared>, mut events: Events<SessionEvent>) -> 
                 control::publish(&shared, &line);
             }
         }
+        tokio::task::yield_now().await;
     }
 }
 
