@@ -17,6 +17,8 @@ pub(super) enum Doing {
     Connects { user: String, times: u64, unit: String },
     /// `meanwhile USER runs FILE`: a script that connects again and again, as long as the next command runs.
     Meanwhile { user: String, file: String },
+    /// `the history knows what USER runs`: waits until it does, a second or two.
+    Written { user: String },
 }
 
 /// Where scripts of websites run.
@@ -38,6 +40,7 @@ impl Doing {
             [user, "connects", n, "times"] => {
                 Self::Connects { user: user.into(), times: number(n)?.into(), unit: WEB.into() }
             }
+            ["the", "history", "knows", "what", user, "runs"] => Self::Written { user: user.into() },
             ["meanwhile", user, "runs", file] => Self::Meanwhile { user: user.into(), file: file.into() },
             _ => return Err(unknown()),
         };

@@ -211,6 +211,13 @@ impl Host {
                     process::output(command.stdin(Stdio::null()), PATIENCE).expect_ok("sendmail");
                 }
             }
+            Doing::Written { user } => {
+                let knows = poll::holds_within(PATIENCE, || {
+                    let mut who = self.command(None, SHELL, &["smtp-agent", "who", "--user", user, "--json"]);
+                    process::output(who.stdin(Stdio::null()), PATIENCE).stdout.contains("\"script\"")
+                });
+                assert!(knows, "the history does not know what {user} runs");
+            }
             Doing::As(_) | Doing::Meanwhile { .. } => unreachable!("the page itself knows what to do"),
         }
     }
