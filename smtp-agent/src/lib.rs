@@ -21,6 +21,7 @@ pub mod notify;
 pub mod overview;
 pub mod page;
 pub mod policy;
+pub(crate) mod program;
 pub mod rehearse;
 pub mod relay;
 pub mod report;

@@ -1,6 +1,6 @@
 //! What is said by hand: in the kernel when the command returns, kept over whatever ends the agent, and lapsing by itself.
 
-use crate::scene::{SOON, assert_has, json};
+use crate::scene::{SOON, assert_has, assert_logged, json};
 use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 use smtp_tests::{
@@ -367,10 +367,7 @@ fn a_file_that_cannot_be_read_is_moved_aside_and_what_the_gate_holds_stays_in_fo
     world.agent.start();
     let in_cgroup = || Dial::to(world.sink_address()).cgroup(&cgroup).uid(uid::OTHER).run().eperm() == 1;
     assert!(is_refused(&world, uid::SENDER) && !is_refused(&world, uid::DENIED) && in_cgroup());
-    assert_has(
-        &world.agent.stderr_so_far(),
-        &["what was said by hand cannot be read", "stays in force", "by-hand.json.corrupt-20"],
-    );
+    assert_logged(&world.agent, &["what was said by hand cannot be read", "stays in force", "by-hand.json.corrupt-20"]);
     let said = list(&world.agent);
     assert_eq!(said.len(), 3, "{said:?}");
     assert!(said.iter().all(|said| said["reason"] == "recovered from the gate"), "{said:?}");
@@ -402,7 +399,7 @@ fn on_a_full_disk_nothing_is_said_and_nothing_is_lost() {
     let empty = || view.run(|| fs::remove_file(&filler).must("room again"));
     fill();
     fails(&world.agent, &["block", "61001"], 69, &["by-hand.json", "No space left", "nothing has changed"]);
-    assert_has(&world.agent.stderr_so_far(), &["audit.log cannot be written"]);
+    assert_logged(&world.agent, &["audit.log cannot be written"]);
     empty();
     ok(&world.agent, &["block", "61001"]);
     fill();

@@ -1,6 +1,6 @@
 //! `check`, and everything else that reads a configuration, names all that is wrong with it at once.
 
-use crate::scene::{assert_has, json, refused_start};
+use crate::scene::{assert_has, assert_logged, json, refused_start};
 use smtp_tests::{Agent, Etc, Must};
 use std::{fs, path::Path};
 
@@ -104,7 +104,7 @@ fn absent_users_and_groups_are_warned_of_and_not_fatal() {
 
     agent.start();
     assert_eq!(agent.metrics().value("smtp_agent_users_unresolved", &[]), 3.0);
-    assert_has(&agent.stderr_so_far(), &["does not have: user `gone`", "group `nogroup`", "user `away`"]);
+    assert_logged(&agent, &["does not have: user `gone`", "group `nogroup`", "user `away`"]);
 }
 
 #[test]

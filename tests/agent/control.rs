@@ -1,6 +1,6 @@
 //! The control socket: who may use it, what it does with what is no request, and what is written down.
 
-use crate::scene::{SOON, assert_has, failed_start, json};
+use crate::scene::{SOON, assert_has, assert_logged, failed_start, json};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use serde_json::Value;
 use smtp_tests::{
@@ -191,7 +191,7 @@ fn every_change_is_written_down_with_who_and_why() {
     }
     let path = agent.state_dir().join("audit.log");
     assert_eq!(mode(&path).0, 0o600);
-    assert_has(&agent.stderr_so_far(), &["block was asked for", "spam", "root (uid 0)"]);
+    assert_logged(agent, &["block was asked for", "spam", "root (uid 0)"]);
     let mut world = world;
     world.agent.sighup();
     eventually(SOON, "the signal is written down", || audit(&world.agent).len() == expected.len() + 1);

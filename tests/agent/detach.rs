@@ -2,7 +2,7 @@
 
 use crate::{
     bpf,
-    scene::{assert_has, json, names_in},
+    scene::{assert_has, assert_logged, json, names_in},
 };
 use aya::maps::{Map, MapData};
 use smtp_tests::{Agent, Must, World, uid};
@@ -92,7 +92,7 @@ fn an_agent_whose_gate_is_detached_says_so_and_another_start_mends_it() {
     let hook = |hook| world.agent.metrics().find("smtp_agent_gate_attached", &[("hook", hook)]);
     assert_eq!((hook("connect4"), hook("connect6")), (Some(0.0), Some(0.0)));
     assert_eq!(world.agent.get("/-/healthy").must("it answers").0, 200, "the process itself is well");
-    assert_has(&world.agent.stderr_so_far(), &["the gate was detached"]);
+    assert_logged(&world.agent, &["the gate was detached"]);
     assert_eq!(world.agent.stop(), 0);
     world.agent.start();
     assert_eq!(world.dial().uid(uid::DENIED).run().eperm(), 1);

@@ -1,6 +1,6 @@
 //! The history of a real agent: what it holds of real connections, and what it survives.
 
-use crate::scene::{SOON, assert_has, json};
+use crate::scene::{SOON, assert_has, assert_logged, json};
 use nix::mount::{MsFlags, mount};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -255,7 +255,7 @@ fn a_full_disk_costs_history_and_nothing_else() {
     view.run(|| fs::remove_file(&filler).must("room again"));
     let lost = || world.metrics().value("smtp_agent_history_lost_total", &[]) as u64;
     eventually(LOOKED, "it goes on by itself", || events(&world.agent) + lost() == 2_013);
-    assert_has(&world.agent.stderr_so_far(), &["the history is written again"]);
+    assert_logged(&world.agent, &["the history is written again"]);
     assert_eq!(world.agent.stop(), 0);
     let report = asked(&world.agent, &["report", "--json"]);
     assert_eq!(number(&report["totals"], "attempts"), 2_013);
@@ -299,7 +299,7 @@ fn a_broken_history_is_set_aside_while_the_agent_runs() {
         let aside = names.filter(|entry| entry.file_name().to_string_lossy().contains(".corrupt-")).count();
         aside > 0 && world.agent.cli(&["report", "--json"]).code == 0
     });
-    assert_has(&world.agent.stderr_so_far(), &["a new one is begun"]);
+    assert_logged(&world.agent, &["a new one is begun"]);
     assert_eq!(world.dial().uid(uid::DENIED).run().eperm(), 1);
 }
 
@@ -324,7 +324,7 @@ fn limits_and_counts_go_on_over_a_reboot_and_begin_anew_after_detach() {
     world.agent.cli(&["detach"]).expect_ok("detach");
     reboot("second");
     world.agent.start();
-    assert_has(&world.agent.stderr_so_far(), &["go on where the boot before left them"]);
+    assert_logged(&world.agent, &["go on where the boot before left them"]);
     assert_eq!(sends(&world), 1, "one of five was left");
     assert_eq!(world.counted_in_all(), before + 4);
     assert_eq!(world.metrics().value("smtp_host_usage", &[("unit", "connection"), ("window", "day")]), 8.0);

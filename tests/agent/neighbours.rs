@@ -2,7 +2,7 @@
 
 use crate::{
     bpf,
-    scene::{SOON, assert_has, json},
+    scene::{SOON, assert_has, assert_logged, json},
 };
 use serde_json::Value;
 use smtp_tests::{Agent, Dial, Must, Netns, Veth, World, eventually, mountns::MountNs, process, uid};
@@ -198,7 +198,7 @@ fn the_daemon_logs_who_else_decides_and_starts_all_the_same() {
     bpf::attach_foreign_program(agent.cgroup(), 2599, bpf::Others::Tolerated);
     agent.start();
     eventually(SOON, "it is logged", || agent.stderr_so_far().contains("a BPF program of somebody else runs at each"));
-    assert_has(&agent.stderr_so_far(), &["INFO", "cgroup_inet4_connect"]);
+    assert_logged(&agent, &["INFO", "cgroup_inet4_connect"]);
     assert_eq!(agent.stop(), 0);
 }
 

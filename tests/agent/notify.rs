@@ -1,6 +1,6 @@
 //! Who is told of what: the test of the sinks, and a real agent whose users meet their limits.
 
-use crate::scene::{SOON, assert_has, json, names_in};
+use crate::scene::{SOON, assert_has, assert_logged, json, names_in};
 use ring::hmac;
 use serde_json::Value;
 use smtp_tests::{
@@ -255,7 +255,7 @@ fn what_could_not_be_delivered_outlives_a_crash_of_the_agent() {
     let mut world = World::with(&format!("{base}{failing}"));
     world.dial().uid(uid::SENDER).count(2).run();
     eventually(SOON, "it fails", || notifications(&world, "failed") >= 1.0);
-    assert_has(&world.agent.stderr_so_far(), &["was not taken and will be tried again: /bin/false: exit status: 1"]);
+    assert_logged(&world.agent, &["was not taken and will be tried again: /bin/false: exit status: 1"]);
     world.agent.kill9();
     let spool = world.agent.state_dir().join("notify");
     let files = names_in(&spool);

@@ -1,6 +1,6 @@
 //! A reload is whole or does not happen, however it is asked for.
 
-use crate::scene::{SOON, assert_has, break_config, failed_start, json};
+use crate::scene::{SOON, assert_has, assert_logged, break_config, failed_start, json};
 use smtp_tests::{Agent, Must, World, eventually, uid};
 
 fn gauge(agent: &Agent, name: &str) -> f64 {
@@ -60,7 +60,7 @@ fn a_reload_that_fails_changes_nothing_and_is_told_everywhere() {
 
     assert_eq!((gauge(&world.agent, SUCCESS), generation(&world.agent)), (0.0, before));
     assert_eq!(gauge(&world.agent, SUCCESS_AT), loaded_at);
-    assert_has(&world.agent.stderr_so_far(), &["was not reloaded", &place]);
+    assert_logged(&world.agent, &["was not reloaded", &place]);
     assert_eq!(world.dial().uid(uid::DENIED).run().eperm(), 1, "the old policy is enforced");
 
     // The same by signal.

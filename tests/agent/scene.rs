@@ -64,6 +64,14 @@ pub(crate) fn assert_has(text: &str, parts: &[&str]) {
     }
 }
 
+/// The log is written by other threads than those that act: what is seen from outside can come before its line.
+#[track_caller]
+pub(crate) fn assert_logged(agent: &Agent, parts: &[&str]) {
+    for part in parts {
+        eventually(SOON, &format!("{part:?} is in the log"), || agent.stderr_so_far().contains(part));
+    }
+}
+
 /// Somebody who follows the events of a world with a command of the agent.
 pub(crate) struct Listener {
     pub(crate) running: Running,

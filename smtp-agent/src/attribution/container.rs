@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::Read,
     path::PathBuf,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -12,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use super::culprit::{Container, Pod};
-use crate::accounts::label::printable;
+use crate::{accounts::label::printable, neighbours::files};
 
 /// How long nothing found is believed: a runtime may write its files after the container's first connection.
 const RETRY: Duration = Duration::from_secs(10);
@@ -73,13 +71,7 @@ impl Runtimes {
     }
 
     fn read(&self, path: &str) -> Option<Value> {
-        let file = File::open(self.root.join(path)).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        file.take(LARGEST).read_to_end(&mut bytes).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        serde_json::from_slice(&files::bytes(&self.root.join(path), LARGEST).ok()?).ok()
     }
 
     fn docker(&self, id: &str) -> Option<Names> {

@@ -24,9 +24,20 @@ pub struct Living {
 impl Living {
     /// `None` when it has ended, whoever has its number now.
     pub fn open(process: ProcessKey) -> Option<Self> {
-        let found = Self { dir: File::open(format!("/proc/{}", process.tgid)).ok()? };
+        Self::begun(process.tgid, |ticks| ticks == process.start / NANOS_PER_TICK)
+    }
+
+    /// The process that has this number, if it had begun by `time` (nanoseconds of the boot clock). One that began later has
+    /// only inherited the number.
+    pub fn from_before(tgid: u32, time: u64) -> Option<Self> {
+        Self::begun(tgid, |ticks| ticks.saturating_mul(NANOS_PER_TICK) <= time)
+    }
+
+    /// The process that has this number, if it began at the right time, in ticks of the boot clock.
+    fn begun(tgid: u32, is_it: impl FnOnce(u64) -> bool) -> Option<Self> {
+        let found = Self { dir: File::open(format!("/proc/{tgid}")).ok()? };
         let stat = fs::read(found.path("stat")).ok()?;
-        (ticks(&stat)? == process.start / NANOS_PER_TICK).then_some(found)
+        is_it(ticks(&stat)?).then_some(found)
     }
 
     /// A file below its directory.

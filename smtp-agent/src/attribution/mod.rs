@@ -34,10 +34,7 @@ use family::Families;
 use mask::Mask;
 use subject::Subject;
 
-use crate::accounts::{
-    container::unit_of_cgroup,
-    label::{printable, printable_until_nul},
-};
+use crate::accounts::{container::unit_of_cgroup, label::printable};
 
 /// How far up a script is looked for that has run the process: `mail()` of PHP runs a shell that runs sendmail.
 const CLIMB: usize = 4;
@@ -190,8 +187,4 @@ fn words(args: &[u8], mask: &Mask) -> Option<Vec<String>> {
 
 fn home(uid: u32) -> Option<PathBuf> {
     nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.dir)
-}
-
-fn comm_text(comm: &[u8; 16]) -> String {
-    printable_until_nul(comm)
 }

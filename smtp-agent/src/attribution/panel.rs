@@ -2,14 +2,13 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    io::Read,
+    fs,
     path::PathBuf,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::accounts::label::printable;
+use crate::{accounts::label::printable, neighbours::files};
 
 /// How long an answer is good.
 const FRESH: Duration = Duration::from_secs(60);
@@ -35,8 +34,20 @@ pub struct Panels {
 #[derive(Default)]
 struct Known {
     sites: HashMap<String, (Instant, Site)>,
-    /// cPanel's map of all domains, whose file is one for all accounts.
-    cpanel: Option<(Instant, HashMap<String, Vec<String>>)>,
+    /// What some panels keep of all accounts together.
+    cpanel: Option<(Instant, HashMap<String, Site>)>,
+    virtualmin: Option<(Instant, HashMap<String, Site>)>,
+}
+
+/// What is known of all accounts, read anew when it is too old.
+fn fresh(
+    known: &mut Option<(Instant, HashMap<String, Site>)>,
+    read: impl FnOnce() -> HashMap<String, Site>,
+) -> &HashMap<String, Site> {
+    if known.as_ref().is_some_and(|(at, _)| at.elapsed() >= FRESH) {
+        *known = None;
+    }
+    &known.get_or_insert_with(|| (Instant::now(), read())).1
 }
 
 impl Panels {
@@ -64,14 +75,13 @@ impl Panels {
     }
 
     fn ask(&self, user: &str, home: impl FnOnce() -> Option<PathBuf>, known: &mut Known) -> Site {
-        let ways = [
-            self.cpanel(user, known),
-            self.directadmin(user),
-            self.hestia(user),
-            self.virtualmin(user),
-            self.plesk(home),
-        ];
-        let mut site = ways.into_iter().find(|site| *site != Site::default()).unwrap_or_default();
+        let says = |site: Site| (site != Site::default()).then_some(site);
+        // One after the other: the later ones read many files, and ask the name service.
+        let mut site = says(self.cpanel(user, known))
+            .or_else(|| says(self.directadmin(user)))
+            .or_else(|| says(self.hestia(user)))
+            .or_else(|| says(self.virtualmin(user, known)))
+            .unwrap_or_else(|| self.plesk(home));
         site.domains.sort();
         site.domains.dedup();
         site.domains.truncate(DOMAINS);
@@ -79,30 +89,25 @@ impl Panels {
     }
 
     fn read(&self, path: &str) -> Option<String> {
-        let file = File::open(self.root.join(path)).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+        let bytes = files::bytes(&self.root.join(path), LARGEST).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// `/etc/userdomains` ("domain: user"), and `PLAN=` of `/var/cpanel/users/USER`.
     fn cpanel(&self, user: &str, known: &mut Known) -> Site {
-        if known.cpanel.as_ref().is_none_or(|(at, _)| at.elapsed() >= FRESH) {
-            let mut domains: HashMap<String, Vec<String>> = HashMap::new();
+        let all = fresh(&mut known.cpanel, || {
+            let mut sites: HashMap<String, Site> = HashMap::new();
             for line in self.read("etc/userdomains").unwrap_or_default().lines() {
                 // "*: nobody" stands for all others.
                 if let Some((domain, owner)) = line.split_once(':').filter(|(domain, _)| *domain != "*") {
-                    domains.entry(owner.trim().to_owned()).or_default().push(shown(domain));
+                    sites.entry(owner.trim().to_owned()).or_default().domains.push(shown(domain));
                 }
             }
-            known.cpanel = Some((Instant::now(), domains));
-        }
-        let domains = known.cpanel.as_ref().and_then(|(_, all)| all.get(user)).cloned().unwrap_or_default();
+            sites
+        });
+        let site = all.get(user).cloned().unwrap_or_default();
         let settings = self.read(&format!("var/cpanel/users/{user}")).unwrap_or_default();
-        Site { domains, plan: setting(&settings, "PLAN") }
+        Site { plan: setting(&settings, "PLAN"), ..site }
     }
 
     fn directadmin(&self, user: &str) -> Site {
@@ -132,20 +137,23 @@ impl Panels {
     }
 
     /// One file for each domain, by number.
-    fn virtualmin(&self, user: &str) -> Site {
-        let dir = "etc/webmin/virtual-server/domains";
-        let Ok(entries) = fs::read_dir(self.root.join(dir)) else { return Site::default() };
-        let mut site = Site::default();
-        for entry in entries.filter_map(Result::ok).take(10_000) {
-            let Some(text) = entry.file_name().to_str().and_then(|name| self.read(&format!("{dir}/{name}"))) else {
-                continue;
-            };
-            if setting(&text, "user").as_deref() == Some(user) {
+    fn virtualmin(&self, user: &str, known: &mut Known) -> Site {
+        let all = fresh(&mut known.virtualmin, || {
+            let dir = "etc/webmin/virtual-server/domains";
+            let mut sites: HashMap<String, Site> = HashMap::new();
+            let entries = fs::read_dir(self.root.join(dir)).into_iter().flatten().filter_map(Result::ok);
+            for entry in entries.take(10_000) {
+                let text = entry.file_name().to_str().and_then(|name| self.read(&format!("{dir}/{name}")));
+                let Some((text, user)) = text.and_then(|text| setting(&text, "user").map(|user| (text, user))) else {
+                    continue;
+                };
+                let site = sites.entry(user).or_default();
                 site.domains.extend(setting(&text, "dom"));
-                site.plan = site.plan.or(setting(&text, "plan"));
+                site.plan = site.plan.take().or(setting(&text, "plan"));
             }
-        }
-        site
+            sites
+        });
+        all.get(user).cloned().unwrap_or_default()
     }
 
     /// A subscription's home is named after its domain.

@@ -3,7 +3,7 @@
 use smtp_common::portrait::{self, Execution, Lineage, Portrait, ProcessKey, flag};
 
 use super::{
-    Memory, comm_text,
+    Memory,
     culprit::how,
     fpm,
     living::Living,
@@ -11,6 +11,8 @@ use super::{
     path,
     script::{self, Said},
 };
+
+use crate::accounts::label::printable_until_nul;
 
 /// Web servers that run PHP in their own processes, which go to the script's directory.
 const WEB_SERVERS: [&[u8]; 6] = [b"apache2", b"httpd", b"httpd.worker", b"httpd.event", b"litespeed", b"lshttpd"];
@@ -44,7 +46,7 @@ impl Subject {
         Self {
             process: portrait.process,
             uid,
-            comm: comm_text(comm),
+            comm: printable_until_nul(comm),
             exe: path::of(&portrait.exe).filter(|_| portrait.file.inode != 0),
             cwd: path::of(&portrait.cwd),
             args,
@@ -65,7 +67,7 @@ impl Subject {
         Self {
             process,
             uid: ancestor.uid,
-            comm: comm_text(&ancestor.comm),
+            comm: printable_until_nul(&ancestor.comm),
             exe: living.as_ref().and_then(Living::exe),
             cwd: living.as_ref().and_then(Living::cwd),
             args: args.unwrap_or_default(),

@@ -41,11 +41,7 @@ fn subject(whom: &Whom) -> Result<Subject> {
 
 /// Asks the agent. An answer that says it failed is printed where JSON is wanted.
 fn ask(path: &Path, request: &Request) -> Result<Answer> {
-    client::send(&lenient::load(path).paths.run, request).and_then(|mut agent| agent.answer())
-}
-
-fn unexpected<T>() -> Result<T> {
-    Err(Failure::unavailable("the agent answered something else than was asked"))
+    client::ask(&lenient::load(path).paths.run, request)
 }
 
 /// Ends a command that failed, in JSON where that is wanted.
@@ -64,7 +60,7 @@ pub(super) fn say(path: &Path, says: Says, args: &Say) -> Result<Code> {
 }
 
 fn show(path: &Path, as_json: bool) -> Result<Code> {
-    let Answer::Said { said } = ask(path, &Request::Said {})? else { return unexpected() };
+    let Answer::Said { said } = ask(path, &Request::Said {})? else { return client::unexpected() };
     let list = List::new(said, Time::now());
     if as_json {
         output::json(&list)?;
@@ -78,7 +74,7 @@ fn order(path: &Path, says: Says, args: &Say) -> Result<Code> {
     let (reason, force) = (args.reason.clone(), args.force);
     let order = Order { whom: subject(&args.whom)?, for_seconds: args.seconds, reason, force };
     let answer = ask(path, &Request::order(says, order))?;
-    let Answer::Taken { entry, notes } = answer else { return unexpected() };
+    let Answer::Taken { entry, notes } = answer else { return client::unexpected() };
     if args.json.json {
         output::json(&json!({ "ok": true, "said": list::listed(&entry, Time::now()), "notes": notes }))?;
     } else {
@@ -105,7 +101,7 @@ pub(super) fn release(path: &Path, args: &Release) -> Result<Code> {
 
 fn take_back(path: &Path, args: &Release) -> Result<Code> {
     let answer = ask(path, &Request::Release { whom: subject(&args.whom)? })?;
-    let Answer::Released { deeds, notes } = answer else { return unexpected() };
+    let Answer::Released { deeds, notes } = answer else { return client::unexpected() };
     let code = if deeds.is_empty() { Code::No } else { Code::Fine };
     if args.json.json {
         let shown: Vec<_> = deeds.iter().map(deed_as_json).collect();

@@ -2,13 +2,30 @@
 
 use std::path::Path;
 
-use crate::config::{self, Config, Paths};
+use crate::{
+    accounts::naming::Naming,
+    config::{self, Config, Paths},
+    exit::Result,
+    kernel::{cgroup::Hierarchy, maps::Maps, pins::Pins},
+};
 
 /// What a command that only looks at the gate needs of the configuration.
 pub(super) struct Lenient {
     pub(super) paths: Paths,
     /// The configuration, when it has no errors.
     pub(super) config: Option<Config>,
+}
+
+impl Lenient {
+    /// The gate that is pinned there, and what its accounts are called.
+    pub(super) fn gate(&self) -> Result<(Pins, Maps, Naming)> {
+        let pins = Pins::new(&self.paths.pins);
+        pins.require_ours()?;
+        let maps = Maps::open(&pins)?;
+        // Only the names of containers need the hierarchy, so a host without one can still be looked at.
+        let choice = self.config.as_ref().map(|config| config.cgroup.clone()).unwrap_or_default();
+        Ok((pins, maps, Naming::new(Hierarchy::find(&choice).ok())))
+    }
 }
 
 /// Loads the configuration; when it has errors, says so on standard error and takes just the paths from it.

@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn reload(path: &Path, as_json: bool) -> Result<Code> {
     // The agent reads the configuration and judges it; here only the way to the agent is needed.
     let run = lenient::load(path).paths.run;
-    match client::send(&run, &Request::Reload {}).and_then(|mut agent| agent.answer()) {
+    match client::ask(&run, &Request::Reload {}) {
         Ok(Answer::Reloaded { generation }) => {
             if as_json {
                 output::json(&json!({ "ok": true, "generation": generation }))?;
@@ -22,7 +22,7 @@ pub(super) fn reload(path: &Path, as_json: bool) -> Result<Code> {
             }
             Ok(Code::Fine)
         }
-        Ok(_) => Err(Failure::unavailable("the agent answered something else than was asked")),
+        Ok(_) => client::unexpected(),
         Err(e) if as_json => {
             output::json(&json!({ "ok": false, "error": e.message }))?;
             Ok(e.code)

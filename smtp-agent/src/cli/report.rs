@@ -8,10 +8,8 @@ use super::{
     output::{self, Align, Table},
 };
 use crate::{
-    accounts::naming::Naming,
     daemon::quotas,
     exit::{Code, Result},
-    kernel::{cgroup::Hierarchy, maps::Maps, pins::Pins},
     metrics::budget,
     report::{
         Asked, Left, Numbers, Quotas, Report, csv, html,
@@ -71,11 +69,7 @@ pub(super) fn report(path: &Path, args: &Arguments) -> Result<Code> {
 
 /// What is left of each account's limits, as the gate has it now.
 fn quotas(past: &Past) -> Result<Quotas> {
-    let pins = Pins::new(&past.lenient.paths.pins);
-    pins.require_ours()?;
-    let maps = Maps::open(&pins)?;
-    let choice = past.lenient.config.as_ref().map(|config| config.cgroup.clone()).unwrap_or_default();
-    let naming = Naming::new(Hierarchy::find(&choice).ok());
+    let (_, maps, naming) = past.lenient.gate()?;
     quotas::left(&maps, &naming)
 }
 

@@ -8,9 +8,7 @@ use serde::Serialize;
 
 use super::{by_hand::list::List, lenient, output};
 use crate::{
-    accounts::naming::Naming,
     exit::{Code, Result},
-    kernel::{cgroup::Hierarchy, maps::Maps, pins::Pins},
     overview::{self, Overview},
 };
 
@@ -24,12 +22,7 @@ struct Status {
 
 pub(super) fn status(path: &Path, as_json: bool) -> Result<Code> {
     let lenient = lenient::load(path);
-    let pins = Pins::new(&lenient.paths.pins);
-    pins.require_ours()?;
-    let maps = Maps::open(&pins)?;
-    // Only the names of containers need the hierarchy, so a host without one still has a status.
-    let choice = lenient.config.map(|c| c.cgroup).unwrap_or_default();
-    let naming = Naming::new(Hierarchy::find(&choice).ok());
+    let (pins, maps, naming) = lenient.gate()?;
     let overview = overview::collect(&pins, &maps, &naming)?;
     let status = Status { overview, by_hand: List::read(&lenient.paths.state) };
     if as_json {

@@ -20,7 +20,7 @@ use crate::{
     by_hand::{Says, Subject},
     control::{Answer, Order, Request, client},
     exit::{Code, Failure, Result},
-    kernel::{cgroup::Hierarchy, maps::Maps, pins::Pins},
+    kernel::{maps::Maps, pins::Pins},
     overview::{self, Overview},
     stream::Line,
     top::{Action, App, Look, draw},
@@ -45,11 +45,7 @@ pub(super) fn top(path: &Path) -> Result<Code> {
         return Err(Failure::config("top needs a terminal; in a pipe use `smtp-agent status` or `events`"));
     }
     let lenient = lenient::load(path);
-    let pins = Pins::new(&lenient.paths.pins);
-    pins.require_ours()?;
-    let maps = Maps::open(&pins)?;
-    let choice = lenient.config.map(|c| c.cgroup).unwrap_or_default();
-    let naming = Naming::new(Hierarchy::find(&choice).ok());
+    let (pins, maps, naming) = lenient.gate()?;
     let (sender, news) = channel();
     let run = lenient.paths.run.clone();
     thread::spawn({
@@ -163,22 +159,21 @@ fn show(terminal: &mut DefaultTerminal, news: &Receiver<News>, run: &Path) -> Re
 
 /// Does what was said yes to, and tells it.
 fn act(run: &Path, action: Action) -> Result<String> {
-    let ask = |request: &Request| client::send(run, request).and_then(|mut agent| agent.answer());
     let whom = |account: &str| Subject::shown(account).map_err(Failure::config);
     match action {
         Action::Say { says, account, seconds } => {
             let reason = Some("by smtp-agent top".to_owned());
             let order = Order { whom: whom(&account)?, for_seconds: seconds, reason, force: false };
-            let Answer::Taken { entry, .. } = ask(&Request::order(says, order))? else {
-                return Err(Failure::unavailable("the agent answered something else than was asked"));
+            let Answer::Taken { entry, .. } = client::ask(run, &Request::order(says, order))? else {
+                return client::unexpected();
             };
             let done = if says == Says::Blocked { "blocked" } else { "allowed" };
             let until = entry.until.map_or_else(|| "for ever".to_owned(), |until| format!("until {until}"));
             Ok(format!("{account} is {done} {until}"))
         }
         Action::Release { account } => {
-            let Answer::Released { deeds, .. } = ask(&Request::Release { whom: whom(&account)? })? else {
-                return Err(Failure::unavailable("the agent answered something else than was asked"));
+            let Answer::Released { deeds, .. } = client::ask(run, &Request::Release { whom: whom(&account)? })? else {
+                return client::unexpected();
             };
             Ok(if deeds.is_empty() {
                 format!("{account}: nothing to release")

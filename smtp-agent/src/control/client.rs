@@ -31,6 +31,16 @@ pub fn send(run: &Path, request: &Request) -> Result<Connection> {
     }
 }
 
+/// Sends a request and waits for its one answer.
+pub fn ask(run: &Path, request: &Request) -> Result<Answer> {
+    send(run, request).and_then(|mut agent| agent.answer())
+}
+
+/// An answer to something that was not asked.
+pub fn unexpected<T>() -> Result<T> {
+    Err(Failure::unavailable("the agent answered something else than was asked"))
+}
+
 impl Connection {
     /// The next line, without its end; `None` when the agent has closed the connection.
     pub fn line(&mut self) -> Result<Option<String>> {

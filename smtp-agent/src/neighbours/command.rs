@@ -1,12 +1,8 @@
 //! Asking other programs, with a limit on everything: time, output, environment.
 
 use std::{
-    io::{ErrorKind, Read},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    thread,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -16,12 +12,12 @@ use nix::{
 };
 
 use super::files::shown;
+use crate::program::{PATH, command, end, reader, wait_until};
 
 /// How long a program may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Most output that is read.
 const LARGEST: u64 = 16 << 20;
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where a program is, looked for in the system's own directories only.
 pub(super) fn locate(root: &Path, name: &str) -> Option<PathBuf> {
@@ -35,12 +31,8 @@ pub(super) fn output(program: &Path, arguments: &[&str]) -> Result<String, Strin
 
 fn within(program: &Path, arguments: &[&str], patience: Duration, largest: u64) -> Result<String, String> {
     let what = format!("{} {}", program.display(), arguments.join(" "));
-    let mut child = Command::new(program)
+    let mut child = command(program)
         .args(arguments)
-        .env_clear()
-        .envs([("PATH", PATH), ("LC_ALL", "C")])
-        .current_dir("/")
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -72,38 +64,6 @@ fn within(program: &Path, arguments: &[&str], patience: Duration, largest: u64) 
         let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
         format!("{what}: no answer within {} s", patience.as_secs())
     })
-}
-
-/// Sends everything that comes, up to a bound, once there is no more.
-fn reader(pipe: Option<impl Read + Send + 'static>, largest: u64) -> mpsc::Receiver<Vec<u8>> {
-    let (send, receive) = mpsc::channel();
-    if let Some(pipe) = pipe {
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            // What was read before an error is what there is.
-            let _ = pipe.take(largest + 1).read_to_end(&mut bytes);
-            let _ = send.send(bytes);
-        });
-    }
-    receive
-}
-
-fn wait_until(child: &mut Child, deadline: Instant) -> Option<std::process::ExitStatus> {
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Err(e) if e.kind() != ErrorKind::Interrupted => return None,
-            _ if Instant::now() >= deadline => return None,
-            _ => thread::sleep(Duration::from_millis(2)),
-        }
-    }
-}
-
-fn end(child: &mut Child) {
-    // Both fail only when it has ended. Its group is its own: whatever it has started goes with it.
-    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 #[cfg(test)]

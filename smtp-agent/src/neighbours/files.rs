@@ -27,7 +27,7 @@ impl Text {
     /// Reads `path` (absolute) below `root`; `None` where there is no such file.
     pub(crate) fn read(root: &Path, path: &Path) -> Option<Result<Self, String>> {
         let full = root.join(path.strip_prefix("/").unwrap_or(path));
-        match bytes(&full) {
+        match bytes(&full, LARGEST) {
             Ok(bytes) => Some(Ok(Self { path: path.into(), text: String::from_utf8_lossy(&bytes).into_owned() })),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
             Err(e) => Some(Err(format!("{}: {e}", path.display()))),
@@ -56,7 +56,8 @@ pub(super) fn in_directory(root: &Path, directory: &str, end: &str) -> Vec<PathB
     paths
 }
 
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+/// A regular file as a whole, if it has no more octets than `largest`.
+pub(crate) fn bytes(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
     // A FIFO without a writer would keep us waiting.
     let file: File = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let found = file.metadata()?;
@@ -64,9 +65,9 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is not a regular file"));
     }
     let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(io::Error::other(format!("it is larger than {} MiB", LARGEST >> 20)));
+    file.take(largest + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > largest {
+        return Err(io::Error::other(format!("it is larger than {} MiB", largest >> 20)));
     }
     Ok(bytes)
 }

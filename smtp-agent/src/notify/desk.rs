@@ -295,21 +295,21 @@ impl Clerk {
 
     fn tried(&mut self, sink: &str, file: &str, outcome: Result<(), String>) {
         self.busy.remove(sink);
+        // What is counted is on the disk and in the log already.
         let Err(why) = outcome else {
-            self.count(sink, Outcome::Sent, 1);
             self.spool.delivered(file);
             tracing::debug!(sink, "a notice was taken");
-            return;
+            return self.count(sink, Outcome::Sent, 1);
         };
-        self.count(sink, Outcome::Failed, 1);
         match self.spool.failed(file, now()) {
             Some(Failed::GivenUp) => {
-                self.count(sink, Outcome::Dropped, 1);
                 tracing::error!(sink, "a notice is given up after a day: {why}");
+                self.count(sink, Outcome::Dropped, 1);
             }
             Some(Failed::Again) => tracing::warn!(sink, "a notice was not taken and will be tried again: {why}"),
             None => {}
         }
+        self.count(sink, Outcome::Failed, 1);
     }
 
     /// What is being delivered and is taken in this moment need not be told again by the next agent.

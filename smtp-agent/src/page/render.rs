@@ -6,6 +6,7 @@ use super::look::Told;
 use crate::{
     config::Show,
     overview::{AccountStatus, Counts, Overview, Usage},
+    report::html::escape,
 };
 
 const PAGE: &str = include_str!("page.html");
@@ -16,24 +17,6 @@ const HIDDEN: &str = "Scripts, programs and command lines are not shown: every u
                       host, <code>smtp-agent top</code> does.";
 const SHOWN: &str = "Attempts and who was behind them are shown to whoever can open this page (<code>[page] show = \
                      \"all\"</code>).";
-
-/// A text as it may stand in an element or in a quoted attribute.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // HTML has none of them.
-            c if c.is_control() => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
-}
 
 /// Puts values in the places of `{{name}}`, in one pass: a value that looks like a place stays what it is.
 fn fill(template: &str, value: impl Fn(&str) -> String) -> String {

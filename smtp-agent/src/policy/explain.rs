@@ -34,7 +34,7 @@ impl Copy {
     }
 
     /// Failed messages in the hour that ends at `now`, and all that had an outcome.
-    fn failed(&self, account: Account, now: u64) -> (u64, u64) {
+    pub fn failed(&self, account: Account, now: u64) -> (u64, u64) {
         let used = |lane| self.of(account, lane).hour.used(Span::Hour.slot(now));
         (used(Lane::Failed), used(Lane::Outcomes))
     }
@@ -43,7 +43,8 @@ impl Copy {
         self.shared[shared as usize].iter().map(|(purse, _)| *purse).collect()
     }
 
-    fn brake_holds(&self, account: Account, now: u64) -> bool {
+    /// Whether the failure brake holds the account.
+    pub fn brake_holds(&self, account: Account, now: u64) -> bool {
         let (Some(limits), Some(tripped)) = (&self.limits, self.tripped) else { return false };
         let (failed, of) = self.failed(account, now);
         limits.holds(tripped, now, failed, of)
@@ -137,7 +138,8 @@ impl Question<'_> {
         Answer { decision: self.decide(copy), left, brake }
     }
 
-    fn decide(&self, copy: &mut Copy) -> Decision {
+    /// What becomes of it, which is charged to the copy.
+    pub fn decide(&self, copy: &mut Copy) -> Decision {
         let Self { policy, rule, attempt, unit, now } = *self;
         let shut = rule.action == Action::Deny as u8 || (rule.action == Action::Closed as u8 && self.leaves());
         match unit {

@@ -207,7 +207,7 @@ impl<'a> Stage<'a> {
             let now = act.time.max(0) as u64 * NANOS_PER_MILLI;
             let mut passes = true;
             if act.number < flow.attempts {
-                let decision = gate.connection(&who, now);
+                let decision = gate.decide(&who, None, now);
                 passes = matches!(decision.verdict, Verdict::Allowed | Verdict::Exempt);
                 self.note(flow.account, decision.verdict);
                 if !passes && stopped.insert(flow.account) {
@@ -251,7 +251,7 @@ impl<'a> Stage<'a> {
         let of = flow.admitted.max(1);
         let mut refused = None;
         for _ in 0..share(flow.recipients, number, of) {
-            let decision = gate.unit(&who, Unit::Recipient, now);
+            let decision = gate.decide(&who, Some(Unit::Recipient), now);
             if decision.verdict == Verdict::Refused {
                 self.told[flow.account].recipients_refused += 1;
                 refused.get_or_insert(decision.reason());
@@ -259,7 +259,7 @@ impl<'a> Stage<'a> {
         }
         let failed = share(flow.failed, number, of);
         for message in 0..share(flow.messages, number, of) {
-            let decision = gate.unit(&who, Unit::Message, now);
+            let decision = gate.decide(&who, Some(Unit::Message), now);
             if decision.verdict == Verdict::Refused {
                 self.told[flow.account].messages_refused += 1;
                 refused.get_or_insert(decision.reason());

@@ -18,7 +18,7 @@ use crate::{
 };
 use nix::{
     sched::{CloneFlags, setns},
-    sys::signal::{Signal, killpg},
+    sys::signal::{SigHandler, Signal, killpg, signal},
 };
 use std::{
     env,
@@ -268,11 +268,14 @@ impl Host {
         self.unit(unit).enter(&mut command);
         let namespace = Arc::clone(&self.namespace);
         let join = move || {
+            // Who started the tests in the background of a shell has them ignore ^C, and all that they start.
+            // SAFETY: no handler is installed.
+            unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }?;
             // SAFETY: `namespace` lives as long as this closure.
             let fd = unsafe { BorrowedFd::borrow_raw(namespace.as_raw_fd()) };
             Ok(setns(fd, CloneFlags::CLONE_NEWCGROUP)?)
         };
-        // SAFETY: the closure makes one system call and allocates nothing.
+        // SAFETY: the closure makes two system calls and allocates nothing.
         unsafe { command.pre_exec(join) };
         self.view.enter(&mut command);
         command

@@ -2,48 +2,35 @@
 
 use std::{
     fs::File,
-    io::{ErrorKind, Read, Seek, Write},
-    os::unix::process::CommandExt,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
-    thread,
+    io::{Seek, Write},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        signal::{Signal, killpg},
-    },
-    unistd::Pid,
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::{
+    accounts::label::printable,
+    program::{command, end, reader, wait_until},
 };
 
-use crate::accounts::label::printable;
-
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// What is read of its complaints.
 const LONGEST: u64 = 4096;
 
 /// Runs a program to its end. It has taken what it was given if it exits with 0.
 pub(super) fn run(argv: &[String], input: &[u8], timeout: Duration) -> Result<(), String> {
     let [program, arguments @ ..] = argv else { return Err("there is no program to run".to_owned()) };
-    let mut child = Command::new(program)
+    let mut child = command(program)
         .args(arguments)
-        .env_clear()
-        .envs([("PATH", PATH), ("LC_ALL", "C")])
-        .current_dir("/")
-        .process_group(0)
         // A file rather than a pipe: a program that does not read it cannot hold anybody up.
         .stdin(in_memory(input).map_err(|e| format!("{program}: no memory for its input: {e}"))?)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| format!("{program}: {e}"))?;
-    let complaints = listen(child.stderr.take());
-    let Some(status) = wait(&mut child, Instant::now() + timeout) else {
-        // Both fail only when it has ended. Its group is its own: whatever it has started goes with it.
-        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-        let _ = child.wait();
+    let complaints = reader(child.stderr.take(), LONGEST);
+    let Some(status) = wait_until(&mut child, Instant::now() + timeout) else {
+        end(&mut child);
         return Err(format!("{program}: did not end within {} s and was killed", timeout.as_secs()));
     };
     if status.success() {
@@ -60,30 +47,6 @@ fn in_memory(input: &[u8]) -> std::io::Result<Stdio> {
     file.write_all(input)?;
     file.rewind()?;
     Ok(file.into())
-}
-
-fn listen(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
-    let (send, receive) = mpsc::channel();
-    if let Some(pipe) = pipe {
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            // What was read before an error is what there is.
-            let _ = pipe.take(LONGEST).read_to_end(&mut bytes);
-            let _ = send.send(bytes);
-        });
-    }
-    receive
-}
-
-fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Err(e) if e.kind() != ErrorKind::Interrupted => return None,
-            _ if Instant::now() >= deadline => return None,
-            _ => thread::sleep(Duration::from_millis(5)),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -134,7 +97,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(2);
         while !gone() {
             assert!(Instant::now() < deadline, "what it has started lives on");
-            thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
