@@ -11,6 +11,8 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod destinations;
+pub mod dns;
 pub mod doctor;
 pub mod exit;
 pub mod import;

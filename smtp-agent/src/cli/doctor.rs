@@ -15,6 +15,7 @@ use super::{Json, output};
 use crate::{
     config,
     daemon::logging::colour,
+    dns,
     doctor::{self, Finding, Gap, Level, Options, Zone},
     exit::{Code, Failure, Result},
 };
@@ -31,7 +32,7 @@ pub(super) struct Doctor {
     #[arg(long, value_name = "IP", conflicts_with = "no_dnsbl")]
     address: Vec<IpAddr>,
     /// The resolver to ask, instead of those in /etc/resolv.conf
-    #[arg(long, value_name = "IP[:PORT]", value_parser = doctor::server_address)]
+    #[arg(long, value_name = "IP[:PORT]", value_parser = dns::server_address)]
     resolver: Option<SocketAddr>,
     /// Messages in a queue from which it is worth a warning
     #[arg(long, value_name = "N", default_value_t = doctor::THRESHOLD, value_parser = at_least_one())]

@@ -126,6 +126,7 @@ fn behind(lines: &mut Vec<String>, actor: &Actor) {
             Ok(address) => std::net::SocketAddr::new(address, sample.port).to_string(),
             Err(_) => sample.destination.clone(),
         };
+        let to = sample.destination_name.as_ref().map_or(to.clone(), |name| format!("{to} ({name})"));
         say("seen", &format!("{} pid {} to {to}: {} ({})", sample.time, sample.pid, sample.verdict, sample.reason));
     }
     for sentence in &actor.evidence {

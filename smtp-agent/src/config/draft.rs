@@ -21,7 +21,7 @@ use super::{
     place::{Source, Spot},
     problem::Problems,
     reader::{Reader, Section},
-    schema::{CgroupChoice, Level, LogFormat, Masking, Mode, Name, Show},
+    schema::{CgroupChoice, Level, LogFormat, Masking, Mode, Name, Resolve, Show},
     syntax,
 };
 
@@ -60,6 +60,9 @@ pub(super) struct Draft {
     pub(super) history: Option<bool>,
     pub(super) keep: Option<Duration>,
     pub(super) max_size: Option<u64>,
+    pub(super) resolve: Option<Vec<Resolve>>,
+    pub(super) resolver: Option<SocketAddr>,
+    pub(super) mx_domains: Option<Vec<String>>,
     pub(super) level: Option<Level>,
     pub(super) format: Option<LogFormat>,
     pub(super) probe: Option<Option<Level>>,
@@ -161,6 +164,9 @@ impl Draft {
             set(&mut self.history, value(reader.boolean(history.get("enabled"))));
             set(&mut self.keep, reader.keep(history.get("keep")));
             set(&mut self.max_size, reader.size(history.get("max_size")));
+            set(&mut self.resolve, reader.resolve(history.get("resolve")));
+            set(&mut self.resolver, reader.resolver(history.get("resolver")));
+            set(&mut self.mx_domains, reader.domains(history.get("mx_domains")));
         }
         if let Some(log) = reader.open(root, "log") {
             let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];

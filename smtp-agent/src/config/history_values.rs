@@ -1,13 +1,16 @@
-//! Values of `[history]`: how long, and how much.
+//! Values of `[history]`: how long, how much, and what the DNS is asked.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use toml::de::DeValue;
+use toml::{Spanned, de::DeValue};
 
 use super::{
-    reader::{Entry, Reader},
+    nearest::nearest,
+    reader::{Entry, Reader, describe},
     render::quoted,
+    schema::{MAX_MX_DOMAINS, Resolve},
 };
+use crate::{dns::server_address, relay::is_domain};
 
 const SHORTEST: Duration = Duration::from_secs(3600);
 /// Ten years.
@@ -84,6 +87,78 @@ impl Reader<'_> {
             ),
         };
         self.wrong(entry.value, message, hint);
+        None
+    }
+}
+
+/// What the DNS may be asked.
+const QUESTIONS: [(&str, Resolve); 2] = [("ptr", Resolve::Ptr), ("mx", Resolve::Mx)];
+
+impl Reader<'_> {
+    /// What the DNS is asked. An empty list is nothing.
+    pub(super) fn resolve(&mut self, entry: Option<Entry<'_>>) -> Option<Vec<Resolve>> {
+        let entry = entry?;
+        let mut all = Vec::new();
+        for node in self.list(&entry, "\"ptr\" and \"mx\"")? {
+            let Some(text) = self.text_in(&entry, node, "\"ptr\" and \"mx\"") else { continue };
+            match QUESTIONS.iter().find(|(name, _)| *name == text) {
+                Some((_, question)) if !all.contains(question) => all.push(*question),
+                Some(_) => {}
+                None => {
+                    let near = nearest(text, QUESTIONS.map(|(name, _)| name));
+                    let hint = near.map(|name| format!("did you mean \"{name}\"?"));
+                    let message = format!("`{}` takes \"ptr\" and \"mx\", not \"{}\"", entry.key, quoted(text));
+                    self.wrong(node, message, hint.or_else(|| Some("for no lookups write []".to_owned())));
+                }
+            }
+        }
+        Some(all)
+    }
+
+    /// Whom the DNS is asked of.
+    pub(super) fn resolver(&mut self, entry: Option<Entry<'_>>) -> Option<SocketAddr> {
+        let entry = entry?;
+        let key = entry.key;
+        let text = self.text_in(&entry, entry.value, "an address")?;
+        match server_address(text) {
+            Ok(address) => Some(address),
+            Err(hint) => {
+                self.wrong(entry.value, format!("`{key}` must be an address, not \"{}\"", quoted(text)), Some(hint));
+                None
+            }
+        }
+    }
+
+    /// Domains that take mail.
+    pub(super) fn domains(&mut self, entry: Option<Entry<'_>>) -> Option<Vec<String>> {
+        let entry = entry?;
+        let key = entry.key;
+        let list: Vec<_> = self.list(&entry, "domains")?.collect();
+        if let Some(surplus) = list.get(MAX_MX_DOMAINS) {
+            self.wrong(surplus, format!("`{key}` takes up to {MAX_MX_DOMAINS} domains, not {}", list.len()), None);
+        }
+        let mut domains = Vec::new();
+        for node in list {
+            let Some(text) = self.text_in(&entry, node, "domains") else { continue };
+            let domain = text.trim_end_matches('.').to_ascii_lowercase();
+            if is_domain(&domain) && domain.contains('.') {
+                domains.push(domain);
+            } else {
+                let after = domain.rsplit_once('@').map(|(_, domain)| domain).filter(|domain| is_domain(domain));
+                let hint = format!("write the part behind the @, as in \"{}\"", after.unwrap_or("example.org"));
+                self.wrong(node, format!("\"{}\" in {key} is no domain", quoted(text)), Some(hint));
+            }
+        }
+        Some(domains)
+    }
+
+    /// A text, and nothing else.
+    fn text_in<'t>(&mut self, entry: &Entry<'_>, node: &'t Spanned<DeValue<'t>>, wanted: &str) -> Option<&'t str> {
+        if let DeValue::String(text) = node.get_ref() {
+            return Some(text);
+        }
+        let found = describe(node.get_ref());
+        self.wrong(node, format!("`{}` takes {wanted} in quotes, not {found}", entry.key), None);
         None
     }
 }

@@ -45,7 +45,7 @@ pub use problem::{Problem, Problems, Severity};
 pub use schedule::{Days, Schedule};
 pub use schema::{
     Allow, Attribution, CgroupChoice, Config, Events, ExceptionEntry, GroupEntry, History, Host, Level, Log, LogFormat,
-    Masking, Metrics, Mode, Name, Page, Paths, RuleEntry, Show, Subject,
+    Masking, Metrics, Mode, Name, Page, Paths, Resolve, RuleEntry, Show, Subject,
 };
 pub use sections::SECTIONS;
 pub use template::{Field, Template};

@@ -99,6 +99,9 @@ pub(super) fn resolve(draft: Draft, complete: bool, problems: &mut Problems) -> 
             enabled: draft.history.unwrap_or(history.enabled),
             keep: draft.keep.unwrap_or(history.keep),
             max_size: draft.max_size.unwrap_or(history.max_size),
+            resolve: draft.resolve.unwrap_or_default(),
+            resolver: draft.resolver,
+            mx_domains: draft.mx_domains.unwrap_or(history.mx_domains),
         },
         log: Log {
             level: draft.level.unwrap_or(log.level),

@@ -282,19 +282,68 @@ pub enum Masking {
 }
 
 /// `[history]`: what is kept of the past.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
     pub enabled: bool,
     pub keep: Duration,
     /// Octets on the disk.
     pub max_size: u64,
+    /// What the DNS is asked about destinations. Nothing: no name is looked up.
+    pub resolve: Vec<Resolve>,
+    /// Whom it is asked of; `None`: those of /etc/resolv.conf.
+    pub resolver: Option<SocketAddr>,
+    /// Domains whose servers are known by their MX.
+    pub mx_domains: Vec<String>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { enabled: true, keep: Duration::from_secs(31 * 86_400), max_size: 512 << 20 }
+        Self {
+            enabled: true,
+            keep: Duration::from_secs(31 * 86_400),
+            max_size: 512 << 20,
+            resolve: Vec::new(),
+            resolver: None,
+            mx_domains: MX_DOMAINS.map(str::to_owned).to_vec(),
+        }
     }
 }
+
+/// Where names of destinations come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolve {
+    /// The name of the address, where the name has that address.
+    Ptr,
+    /// The servers that take the mail of `mx_domains`.
+    Mx,
+}
+
+/// Who receives most of what is sent.
+pub(super) const MX_DOMAINS: [&str; 20] = [
+    "gmail.com",
+    "outlook.com",
+    "hotmail.com",
+    "yahoo.com",
+    "icloud.com",
+    "aol.com",
+    "proton.me",
+    "zoho.com",
+    "gmx.net",
+    "web.de",
+    "t-online.de",
+    "orange.fr",
+    "free.fr",
+    "libero.it",
+    "comcast.net",
+    "mail.ru",
+    "yandex.ru",
+    "qq.com",
+    "163.com",
+    "naver.com",
+];
+
+/// Each is asked for again and again.
+pub(super) const MAX_MX_DOMAINS: usize = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Log {

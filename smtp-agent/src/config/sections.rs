@@ -129,7 +129,7 @@ pub const SECTIONS: [(&str, &[&str]); 27] = [
     ("notify.alertmanager", &["name", "on", "url", "subject", "body"]),
     ("notify.command", &["name", "on", "argv", "timeout", "subject", "body"]),
     ("notify.journald", &["enabled", "on", "socket", "subject"]),
-    ("history", &["enabled", "keep", "max_size"]),
+    ("history", &["enabled", "keep", "max_size", "resolve", "resolver", "mx_domains"]),
     ("log", &["level", "format", "probe"]),
 ];
 

@@ -24,7 +24,7 @@ use crate::{
     exit::Result,
     kernel::sys::boot_nanos,
     store::{
-        Attempt, Cause, Counter, CounterId, Gate, History, Limits, Millis, Record, SessionEnd, Target, Who, now,
+        Attempt, Cause, Counter, CounterId, Gate, History, Host, Limits, Millis, Record, SessionEnd, Target, Who, now,
         record::what,
     },
     stream::{process::Process, story::Story},
@@ -294,6 +294,13 @@ pub fn save(shared: &Shared) {
         Ok(Some(windows)) => history.tell(Record::Windows(Box::new(windows))),
         Ok(None) => {}
         Err(e) => tracing::warn!("the gate's windows cannot be read for the time after a reboot: {e}"),
+    }
+}
+
+/// The DNS was asked.
+pub fn hosts(shared: &Shared, hosts: Vec<Host>) {
+    if let Some(history) = shared.history.history.as_ref().filter(|_| !hosts.is_empty()) {
+        history.tell(Record::Hosts(hosts));
     }
 }
 

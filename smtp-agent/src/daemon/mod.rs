@@ -1,6 +1,7 @@
 //! The long-running agent: start, watch, reload, stop, in a fixed order.
 
 pub mod by_hand;
+pub mod destinations;
 pub mod following;
 pub mod history;
 pub mod logging;

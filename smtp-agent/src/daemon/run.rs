@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    by_hand,
+    by_hand, destinations,
     following::{self, Following, remembered},
     history::{self, Keeper},
     logging,
@@ -137,6 +137,9 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
         Parts { gate, hierarchy, naming, config, maps, following, rights, said, history, notices },
     ));
     if shared.history.is_on() {
+        if let Err(e) = destinations::start(&shared, &state) {
+            tracing::warn!("destinations get no names, there is no thread for it: {e}");
+        }
         let (state, weak) = (state.clone(), Arc::downgrade(&shared));
         let gone = || Failure::unavailable("the agent ends");
         shared.page.offer_reports(Box::new(move |_| quotas::page(&*weak.upgrade().ok_or_else(gone)?, &state)));

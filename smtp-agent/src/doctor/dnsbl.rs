@@ -11,11 +11,11 @@ use std::{
     thread,
 };
 
-use super::{
-    Finding, Gap, Level,
-    dns::{Answer, Resolver},
+use super::{Finding, Gap, Level};
+use crate::{
+    dns::{Resolver, Trouble, reversed},
+    relay::is_domain,
 };
-use crate::relay::is_domain;
 
 const SUBJECT: &str = "dnsbl";
 /// More than a list would like to be asked for in one go.
@@ -187,11 +187,11 @@ fn unknown(resolver: &Resolver, zone: &Zone, why: &Unknown) -> Finding {
 }
 
 fn lookup(resolver: &Resolver, zone: &Zone, ip: IpAddr) -> Said {
-    match resolver.lookup(&name(ip, zone)) {
-        Answer::Nothing => Said::Clean,
-        Answer::Addresses(codes) => read(codes),
-        Answer::Refused(why) => Said::Unknown(Unknown::Refused(why)),
-        Answer::Silent(why) => Said::Unknown(Unknown::Silent(why)),
+    match resolver.ipv4(&name(ip, zone)) {
+        Ok(codes) if codes.is_empty() => Said::Clean,
+        Ok(codes) => read(codes),
+        Err(Trouble::Refused(why)) => Said::Unknown(Unknown::Refused(why)),
+        Err(Trouble::Silent(why)) => Said::Unknown(Unknown::Silent(why)),
     }
 }
 
@@ -205,19 +205,9 @@ fn read(codes: Vec<Ipv4Addr>) -> Said {
     if codes.is_empty() { Said::Unknown(Unknown::Strange(strange)) } else { Said::Listed(codes) }
 }
 
-/// Octets or nibbles in reverse, before the zone.
+/// Its octets or nibbles before the zone.
 pub(super) fn name(ip: IpAddr, zone: &Zone) -> String {
-    match ip {
-        IpAddr::V4(v4) => {
-            let [a, b, c, d] = v4.octets();
-            format!("{d}.{c}.{b}.{a}.{zone}")
-        }
-        IpAddr::V6(v6) => {
-            let octets = v6.octets();
-            let nibbles = octets.iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
-            nibbles.map(|nibble| format!("{nibble:x}.")).collect::<String>() + &zone.0
-        }
-    }
+    format!("{}.{zone}", reversed(ip))
 }
 
 /// Addresses that others can see: none that are private, local, for documentation or for tests (RFC 6890).

@@ -1,11 +1,10 @@
 //! What a host that sends mail should have looked at: ways that nobody in particular may use, mail servers and their
 //! queues, block lists, the sendmail program, and who else decides about the ports.
 //!
-//! `host` reads files and processes, `dns` asks a resolver; each of the other rooms looks at one thing and says what it
+//! `host` reads files and processes; each of the other rooms looks at one thing and says what it
 //! found as [`Finding`]s. Everything is only read, nothing needs a running agent, and what cannot be looked at is said.
 #![forbid(unsafe_code)]
 
-mod dns;
 mod dnsbl;
 mod host;
 mod mtas;
@@ -25,8 +24,8 @@ use std::{
 
 use serde::Serialize;
 
+pub use self::dnsbl::Zone;
 use self::host::Host;
-pub use self::{dns::server_address, dnsbl::Zone};
 use crate::{
     config::{self, Config},
     neighbours::{self, Neighbour, Severity},

@@ -81,7 +81,7 @@ impl Report {
         let all = sum(totals.values());
         let events = reader.events(asked.by, period, of)?;
         let attributed = sum(events.values()).attempts();
-        let mut rows = named(reader, asked, totals, events)?;
+        let (mut rows, has_names) = named(reader, asked, totals, events)?;
         rank(&mut rows, |counts| counts.attempts() + counts.over_limit() + counts.sessions());
         let others = rows.split_off(asked.top.min(rows.len()));
         let row = |name: String, counts: Counts| {
@@ -97,7 +97,8 @@ impl Report {
         let series = reader.series(period, step, of)?;
         let series =
             series.into_iter().map(|(millis, counts)| Point { time: date(millis), millis, numbers: counts.into() });
-        let notes = notes(&all, attributed, asked.by);
+        let mut notes = notes(&all, attributed, asked.by);
+        notes.extend(has_names.then(|| HOW_NAMED.to_owned()));
         Ok(Self {
             host: asked.host.clone(),
             since: date(period.from),
@@ -114,14 +115,19 @@ impl Report {
     }
 }
 
-/// Each line with its name: accounts by what the kernel has counted, all others by what events tell.
+const HOW_NAMED: &str = "names of destinations: by MX, a server of that domain (of those in [history] mx_domains); else by PTR \
+                         and the way back, the domain of the name; addresses have neither";
+
+/// Each line with its name: accounts by what the kernel has counted, all others by what events tell. And whether some of
+/// them are names that the DNS gave to addresses.
 fn named(
     reader: &Reader,
     asked: &Asked,
     totals: HashMap<i64, Counts>,
     events: HashMap<i64, Counts>,
-) -> rusqlite::Result<Vec<(String, Counts)>> {
+) -> rusqlite::Result<(Vec<(String, Counts)>, bool)> {
     let mut merged: HashMap<String, Counts> = HashMap::new();
+    let mut has_names = false;
     if asked.by == Dimension::User {
         let accounts = reader.accounts()?;
         for (id, counts) in totals {
@@ -130,11 +136,15 @@ fn named(
         }
     } else {
         let names = reader.texts(events.keys().copied())?;
+        let hosts = if asked.by == Dimension::Destination { reader.hosts()? } else { HashMap::new() };
         for (id, counts) in events {
-            *merged.entry(names[&id].clone()).or_default() += counts;
+            let name = &names[&id];
+            let shown = hosts.get(name).map_or(name.as_str(), |(host, how)| how.domain(host));
+            has_names |= shown != name;
+            *merged.entry(shown.to_owned()).or_default() += counts;
         }
     }
-    Ok(merged.into_iter().filter(|(_, counts)| *counts != Counts::default()).collect())
+    Ok((merged.into_iter().filter(|(_, counts)| *counts != Counts::default()).collect(), has_names))
 }
 
 fn notes(all: &Counts, attributed: i64, by: Dimension) -> Vec<String> {

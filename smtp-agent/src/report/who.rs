@@ -96,6 +96,9 @@ pub struct Sample {
     pub time: String,
     pub pid: u32,
     pub destination: String,
+    /// Where the DNS was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_name: Option<String>,
     pub port: u16,
     pub verdict: &'static str,
     pub reason: &'static str,
@@ -182,6 +185,7 @@ impl Actor {
             time: date(sample.time),
             pid: sample.tgid,
             destination: sample.address,
+            destination_name: sample.name,
             port: sample.port,
             verdict: sample.verdict.map_or("unknown", Verdict::name),
             reason: sample.reason.map_or("unknown", smtp_common::counter::Reason::name),

@@ -10,6 +10,7 @@
 pub mod actor;
 pub mod counts;
 pub mod file;
+mod hosts;
 mod names;
 pub mod prune;
 pub mod read;
@@ -24,7 +25,7 @@ pub use counts::Counts;
 pub use file::{NAME, Trouble};
 pub use prune::Limits;
 pub use read::Reader;
-pub use record::{Attempt, Counter, CounterId, Millis, Record, SessionEnd, Target, Who};
+pub use record::{Attempt, Counter, CounterId, Host, Millis, Named, Record, SessionEnd, Target, Who};
 pub use schema::{Dimension, Level};
 pub use write::{Gate, Writing};
 pub use writer::{Cause, History, now};

@@ -235,6 +235,7 @@ fn sweep_names(db: &Connection, days_from: Millis, now: Millis) -> Result<bool> 
         )?;
         removed +=
             db.execute("DELETE FROM account WHERE last < ?1 AND id NOT IN (SELECT account FROM facet)", [names_until])?;
+        db.execute("DELETE FROM host WHERE asked < ?1", [names_until])?;
         db.execute(
             "INSERT INTO meta VALUES ('names_swept', ?1) ON CONFLICT DO UPDATE SET value = excluded.value",
             [now],

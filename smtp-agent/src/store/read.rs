@@ -27,7 +27,7 @@ use super::{
 const NO_NAMES: [(i64, &str); 2] = [(UNKNOWN, "unknown"), (OTHER, "other")];
 
 pub struct Reader {
-    db: Connection,
+    pub(super) db: Connection,
     from: From,
 }
 

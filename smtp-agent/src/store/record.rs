@@ -20,6 +20,44 @@ pub enum Record {
     Counters(Vec<Counter>, Millis),
     /// What is to be put back after a reboot.
     Windows(Box<Windows>),
+    /// What the DNS says of addresses.
+    Hosts(Vec<Host>),
+}
+
+/// What the DNS calls an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    pub address: IpAddr,
+    /// Lower case. `None`: it has no name that can be believed.
+    pub name: Option<String>,
+    pub how: Named,
+    pub asked: Millis,
+}
+
+/// How the name of an address is known. The number lies in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Named {
+    /// It is not.
+    Not = 0,
+    /// The DNS gave no answer: it is asked again soon.
+    Failed = 1,
+    /// Its PTR record, and an address record of that name that leads back.
+    Ptr = 2,
+    /// It takes the mail of these domains: their MX leads to it.
+    Mx = 3,
+}
+
+impl Named {
+    pub fn from_number(number: i64) -> Self {
+        let all = [Self::Failed, Self::Ptr, Self::Mx];
+        all.into_iter().find(|how| *how as i64 == number).unwrap_or(Self::Not)
+    }
+
+    /// What a destination of this name is summed under: of a name by PTR the domain that somebody has registered.
+    pub fn domain(self, name: &str) -> &str {
+        if self == Self::Ptr { psl::domain_str(name).unwrap_or(name) } else { name }
+    }
 }
 
 /// The kernel's windows, by the wall clock.
@@ -138,6 +176,7 @@ impl Record {
             Self::Session(end) => end.time,
             Self::Counters(_, time) => *time,
             Self::Windows(windows) => windows.time,
+            Self::Hosts(hosts) => hosts.last().map_or(0, |host| host.asked),
         }
     }
 }
@@ -146,5 +185,25 @@ impl Attempt {
     /// A limit was used up.
     pub fn is_over_limit(&self) -> bool {
         self.verdict.is_stop() && self.reason.level().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_summed_under_what_somebody_has_registered() {
+        for (name, wanted) in [
+            ("mail-ed1-f26.google.com", "google.com"),
+            ("mx.example.co.uk", "example.co.uk"),
+            // Whoever rents it is another than its neighbour.
+            ("ec2-192-0-2-1.compute-1.amazonaws.com", "ec2-192-0-2-1.compute-1.amazonaws.com"),
+            ("co.uk", "co.uk"),
+            ("host.internal.test", "internal.test"),
+        ] {
+            assert_eq!(Named::Ptr.domain(name), wanted);
+        }
+        assert_eq!(Named::Mx.domain("mx.big.example, same.example"), "mx.big.example, same.example");
     }
 }

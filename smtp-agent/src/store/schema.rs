@@ -14,6 +14,7 @@
 //! counter              how high the kernel's counters stood last
 //! note                 what is worth a line of its own: a limit reached, a brake
 //! kernel_window        the kernel's windows, slot by slot, by the wall clock
+//! host                 what the DNS calls an address, where the configuration has it asked
 //! ```
 
 use rusqlite::Connection;
@@ -25,7 +26,7 @@ pub const APPLICATION_ID: i64 = 0x536d_7441;
 
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = ["
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE account (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, uid INTEGER NOT NULL,
@@ -66,10 +67,13 @@ CREATE INDEX note_by_account ON note (account, t);
 CREATE TABLE kernel_window (
     kind INTEGER NOT NULL, id INTEGER NOT NULL, lane INTEGER NOT NULL, span INTEGER NOT NULL, charges TEXT NOT NULL,
     PRIMARY KEY (kind, id, lane, span)) WITHOUT ROWID;
+", "
+CREATE TABLE host (
+    address TEXT PRIMARY KEY, name TEXT NOT NULL, how INTEGER NOT NULL, asked INTEGER NOT NULL) WITHOUT ROWID;
 "];
 
 /// Every table there is.
-pub const TABLES: [&str; 13] = [
+pub const TABLES: [&str; 14] = [
     "meta",
     "account",
     "text",
@@ -83,6 +87,7 @@ pub const TABLES: [&str; 13] = [
     "counter",
     "note",
     "kernel_window",
+    "host",
 ];
 
 /// A length of time that sums are kept for.

@@ -113,6 +113,7 @@ impl Writing {
             Record::Session(end) => self.session(end),
             Record::Counters(counters, time) => self.counters(counters, *time),
             Record::Windows(windows) => self.windows.write(&self.db, windows),
+            Record::Hosts(hosts) => super::hosts::write(&self.db, hosts),
         });
         let written = written.and_then(|()| self.rollups.write(&self.db)).and_then(|()| self.names.save(&self.db));
         match written.and_then(|()| self.db.execute_batch("COMMIT")) {

@@ -125,8 +125,10 @@ impl History {
     pub fn tell(&self, record: Record) {
         match self.sender.try_send(Message::Record(record)) {
             Ok(()) => {}
-            // The next ones hold what these would have told.
-            Err(TrySendError::Full(Message::Record(Record::Counters(..) | Record::Windows(..)))) => {}
+            // The next ones hold what these would have told, or it is asked for again.
+            Err(TrySendError::Full(Message::Record(
+                Record::Counters(..) | Record::Windows(..) | Record::Hosts(..),
+            ))) => {}
             Err(TrySendError::Full(_)) => self.lost.add(Cause::Slow, 1),
             Err(TrySendError::Disconnected(_)) => self.lost.add(Cause::Unavailable, 1),
         }
@@ -354,7 +356,10 @@ impl Writer {
     }
 }
 
-/// How many of them are events: counters and windows are told again.
+/// How many of them are events: the others are told again.
 fn events(records: &VecDeque<Record>) -> u64 {
-    records.iter().filter(|record| !matches!(record, Record::Counters(..) | Record::Windows(..))).count() as u64
+    records
+        .iter()
+        .filter(|record| !matches!(record, Record::Counters(..) | Record::Windows(..) | Record::Hosts(..)))
+        .count() as u64
 }

@@ -84,7 +84,17 @@ fn keys_about_the_host_and_the_agent_are_read_into_their_fields() {
     let wanted = [("ops", "mail"), ("chat", "webhook"), ("am", "alertmanager"), ("script", "command")];
     assert_eq!((&names[..4], names[4]), (&wanted[..], ("journald", "journald")));
     let keep = Duration::from_secs(90 * 86_400);
-    assert_eq!(config.history, History { enabled: false, keep, max_size: 1 << 30 });
+    assert_eq!(
+        config.history,
+        History {
+            enabled: false,
+            keep,
+            max_size: 1 << 30,
+            resolve: vec![Resolve::Mx, Resolve::Ptr],
+            resolver: Some(([192, 0, 2, 53], 53).into()),
+            mx_domains: vec!["example.org".to_owned()],
+        }
+    );
     assert_eq!(config.log, Log { level: Level::Trace, format: LogFormat::Json, probe: Some(Level::Debug) });
 }
 

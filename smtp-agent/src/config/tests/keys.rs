@@ -254,6 +254,23 @@ cases! {
     a_size_has_a_floor: "[history]\nmax_size = \"15MiB\"" => [
         "error 2:12: `max_size` must be from \"16MiB\" to \"1024GiB\", not \"15MiB\"",
     ];
+    names_are_asked_for_in_two_ways: "[history]\nresolve = [\"prt\", \"whois\", 1]" => [
+        "error 2:12: `resolve` takes \"ptr\" and \"mx\", not \"prt\" -> did you mean \"ptr\"?",
+        "error 2:19: `resolve` takes \"ptr\" and \"mx\", not \"whois\" -> for no lookups write []",
+        "error 2:28: `resolve` takes \"ptr\" and \"mx\" in quotes, not a number",
+    ];
+    a_way_to_ask_is_in_a_list: "[history]\nresolve = \"ptr\"" => [
+        "error 2:11: `resolve` must be a list of \"ptr\" and \"mx\", not a text -> write resolve = [\"ptr\"]",
+    ];
+    a_resolver_is_an_address: "[history]\nresolver = \"dns.example.org\"" => [
+        "error 2:12: `resolver` must be an address, not \"dns.example.org\" -> it is no address of a resolver; \
+         write 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53",
+    ];
+    domains_are_no_mailboxes: "[history]\nmx_domains = [\"postmaster@example.org\", \"com\"]" => [
+        "error 2:15: \"postmaster@example.org\" in mx_domains is no domain \
+         -> write the part behind the @, as in \"example.org\"",
+        "error 2:41: \"com\" in mx_domains is no domain -> write the part behind the @, as in \"example.org\"",
+    ];
     a_longer_form_of_a_level_is_near: "[log]\nlevel = \"warning\"" => [
         "error 2:9: `level` must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not \"warning\" \
          -> did you mean \"warn\"?",

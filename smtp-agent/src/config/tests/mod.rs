@@ -103,8 +103,10 @@ fn an_empty_file_gives_the_documented_defaults() {
     assert_eq!(config.page, Page { show: Show::Accounts, hosts: vec![] });
     assert_eq!(config.events, Events { per_second: 20 });
     assert_eq!(config.notify, Notify::default(), "nobody is told of anything");
-    let keep = Duration::from_secs(31 * 86_400);
-    assert_eq!(config.history, History { enabled: true, keep, max_size: 512 << 20 });
+    let History { enabled, keep, max_size, resolve, resolver, mx_domains } = config.history;
+    assert_eq!((enabled, keep, max_size), (true, Duration::from_secs(31 * 86_400), 512 << 20));
+    assert_eq!((resolve, resolver), (vec![], None), "no name is looked up");
+    assert_eq!(mx_domains[..2], ["gmail.com", "outlook.com"]);
     assert_eq!(config.log, Log { level: Level::Info, format: LogFormat::Text, probe: None });
 }
 

@@ -9,9 +9,9 @@ use super::{
         Gap, Zone,
         dnsbl::{ask, examine, is_public, name},
     },
-    resolver::{Act, Server, is},
     *,
 };
+use crate::dns::tests::{Act, Server, is};
 
 const TEST: &str = "2.0.0.127.";
 
@@ -23,7 +23,7 @@ fn ips(list: &[&str]) -> Vec<IpAddr> {
     list.iter().map(|ip| ip.parse().expect("an address")).collect()
 }
 
-fn said(answer: impl Fn(&str) -> Act + Send + 'static, addresses: &[&str]) -> Vec<Finding> {
+fn said(answer: impl Fn(&str) -> Act + Send + Sync + 'static, addresses: &[&str]) -> Vec<Finding> {
     let server = Server::new(answer);
     ask(&server.resolver(), &[zone("zen.spamhaus.org")], &ips(addresses))
 }

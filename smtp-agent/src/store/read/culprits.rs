@@ -44,6 +44,8 @@ pub struct Sample {
     pub time: Millis,
     pub tgid: u32,
     pub address: String,
+    /// What the DNS calls it.
+    pub name: Option<String>,
     pub port: u16,
     pub route: u8,
     pub verdict: Option<Verdict>,
@@ -175,7 +177,9 @@ impl Reader {
         let found = find.query_row([target], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?))).optional()?;
         let (address, port, route) = found.unwrap_or((0, 0, u8::MAX));
         let address = self.texts([address])?.remove(&address).unwrap_or_default();
-        Ok(Sample { time: event_time(id), tgid, address, port, route, verdict: verdict(what), reason: reason(what) })
+        let name = self.host(&address)?;
+        let (verdict, reason) = (verdict(what), reason(what));
+        Ok(Sample { time: event_time(id), tgid, address, name, port, route, verdict, reason })
     }
 
     /// What was worth a note of an account, in order.

@@ -1,6 +1,7 @@
 //! The history against what it was told, and against what disks do.
 
 mod disk;
+mod hosts;
 mod sums;
 
 use std::{path::Path, sync::Arc, time::Duration};
