@@ -61,11 +61,26 @@ fn is_id(text: &str) -> bool {
     text.len() >= 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The service or other unit a cgroup path belongs to, for events: the innermost `.service`, else the innermost
-/// `.scope` or `.slice`.
+/// The unit of systemd that a cgroup path belongs to: the outermost service or scope, else the innermost slice
+/// (`cg_path_get_unit`, systemd). What is beneath it was named by whoever the unit is of. Units of a user's own manager are
+/// told with the path from that on, as in `user@1001.service/app.slice/bot.service`.
 pub fn unit_of_cgroup(path: &str) -> Option<&str> {
-    let last = |suffix: &str| path.rsplit('/').find(|c| c.ends_with(suffix));
-    last(".service").or_else(|| last(".scope")).or_else(|| last(".slice"))
+    let is_unit = |component: &str| component.ends_with(".service") || component.ends_with(".scope");
+    let mut manager = None;
+    let mut slice = None;
+    let mut at = 0;
+    for component in path.split('/') {
+        let (from, to) = (at, at + component.len());
+        at = to + 1;
+        match manager {
+            None if component.starts_with("user@") && component.ends_with(".service") => manager = Some((from, to)),
+            None if is_unit(component) => return Some(component),
+            None if component.ends_with(".slice") => slice = Some(component),
+            Some((begin, _)) if is_unit(component) => return Some(&path[begin..to]),
+            _ => {}
+        }
+    }
+    manager.map(|(from, to)| &path[from..to]).or(slice)
 }
 
 /// A cgroup path from /proc/PID/cgroup (cgroups(7)): the v2 line where it says something, else systemd's v1
@@ -120,6 +135,15 @@ mod tests {
         assert_eq!(path_from_proc(""), None);
         assert_eq!(unit_of_cgroup("/user.slice/user-0.slice/session-1.scope"), Some("session-1.scope"));
         assert_eq!(unit_of_cgroup("/system.slice/cron.service/sub"), Some("cron.service"));
+        assert_eq!(unit_of_cgroup("/system.slice/cron.service/ssh.service"), Some("cron.service"), "a name of its own");
+        let docker = format!("/system.slice/docker-{ID}.scope/system.slice/postfix.service");
+        assert_eq!(unit_of_cgroup(&docker), Some(&docker[14..14 + 77]));
+        let user = "/user.slice/user-1001.slice/user@1001.service";
+        assert_eq!(unit_of_cgroup(user), Some("user@1001.service"));
+        assert_eq!(unit_of_cgroup(&format!("{user}/init.scope")), Some("user@1001.service/init.scope"));
+        let own = "user@1001.service/app.slice/ssh.service";
+        assert_eq!(unit_of_cgroup(&format!("/user.slice/user-1001.slice/{own}/x.scope")), Some(own));
+        assert_eq!(unit_of_cgroup("/a.slice/b.slice"), Some("b.slice"));
         assert_eq!(unit_of_cgroup("/"), None);
     }
 }

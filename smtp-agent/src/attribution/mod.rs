@@ -39,6 +39,13 @@ use crate::accounts::{container::unit_of_cgroup, label::printable};
 /// How far up a script is looked for that has run the process: `mail()` of PHP runs a shell that runs sendmail.
 const CLIMB: usize = 4;
 
+/// Octets of a command line that are told, of the process and of one above it: who fills his with rubbish shall fill nobody's
+/// history, mail or screen.
+const COMMAND: usize = 4096;
+const COMMAND_ABOVE: usize = 1024;
+/// Longer names no file has (`PATH_MAX`).
+const LONGEST_PATH: usize = 4096;
+
 /// What the kernel remembers of processes.
 pub trait Memory {
     /// What the process executed last, if that is still remembered.
@@ -143,8 +150,8 @@ impl Attributor {
         culprit.exe = own.exe.as_deref().map(printable);
         culprit.exe_deleted = path::is_deleted(&portrait.exe);
         culprit.cwd = own.cwd.as_deref().map(printable);
-        culprit.command = words(&own.args, &mask);
-        culprit.started_as = own.started_as().and_then(|args| words(args, &mask));
+        culprit.command = words(&own.args, &mask, COMMAND);
+        culprit.started_as = own.started_as().and_then(|args| words(args, &mask, COMMAND));
         culprit.started = Some((attempt.date)(portrait.process.start));
         culprit.login_user = (portrait.login_uid != UNSET).then(|| (attempt.user_name)(portrait.login_uid));
         let above = portrait.ancestors().iter().map(|ancestor| Subject::of_ancestor(ancestor, memory));
@@ -161,7 +168,7 @@ impl Attributor {
 fn script_behind(subjects: &[Subject]) -> Option<Script> {
     let uid = subjects.first()?.uid;
     let same_user = subjects.iter().take_while(|subject| subject.uid == uid);
-    let (path, how) = same_user.take(CLIMB).find_map(Subject::script)?;
+    let (path, how) = same_user.take(CLIMB).find_map(Subject::script).filter(|(path, _)| path.len() <= LONGEST_PATH)?;
     Some(Script { path: printable(&path), how: how.to_owned() })
 }
 
@@ -173,18 +180,58 @@ fn ancestor(subject: &Subject, attempt: &Attempt<'_>, mask: &Mask) -> Ancestor {
         user: (subject.uid != UNSET).then(|| (attempt.user_name)(subject.uid)),
         comm: subject.comm.clone(),
         exe: subject.exe.as_deref().map(printable),
-        command: words(&subject.args, mask),
+        command: words(&subject.args, mask, COMMAND_ABOVE),
     }
 }
 
-fn words(args: &[u8], mask: &Mask) -> Option<Vec<String>> {
+/// A command line of at most so many octets, of which nothing is told that the mask hides: it is cut afterwards.
+fn words(args: &[u8], mask: &Mask, most: usize) -> Option<Vec<String>> {
     // Who writes over his command line leaves blanks where the old one was longer.
     let mut words: Vec<_> =
         script::words(args.strip_suffix(&[0]).unwrap_or(args).trim_ascii_end()).into_iter().map(printable).collect();
     mask.apply(&mut words);
+    let mut room = most;
+    for at in 0..words.len() {
+        let word = &mut words[at];
+        match room.checked_sub(word.len() + 1) {
+            Some(left) => room = left,
+            None => {
+                word.truncate(word.floor_char_boundary(room));
+                word.push('…');
+                words.truncate(at + 1);
+                break;
+            }
+        }
+    }
     (!words.is_empty()).then_some(words)
 }
 
 fn home(uid: u32) -> Option<PathBuf> {
     nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_cut_after_what_is_secret_was_hidden() {
+        let mask = Mask::default();
+        let told = |args: &[u8], most| words(args, &mask, most).map(|words| words.join(" "));
+        assert_eq!(told(b"msmtp\0-t\0", 100).as_deref(), Some("msmtp -t"));
+        assert_eq!(told(b"", 100), None);
+        let long = [b"perl\0".as_slice(), &b"x".repeat(60_000)].concat();
+        let cut = told(&long, 100).unwrap();
+        assert!(cut.starts_with("perl xxx") && cut.ends_with('…') && cut.len() <= 110, "{cut}");
+        let many = told(&b"a\0".repeat(30_000), 100).unwrap();
+        assert!(many.len() <= 110 && many.ends_with('…'), "{many}");
+        // Control characters take more room when they are shown.
+        assert!(told(&b"\x01".repeat(60_000), 4096).unwrap().len() <= 4_100);
+        // The end of the address is what tells the password before it.
+        let secret = [b"curl\0https://user:hunter2".as_slice(), &b"2".repeat(300), b"@host/"].concat();
+        let cut = told(&secret, 24).unwrap();
+        assert!(!cut.contains("hunter2"), "{cut}");
+        let umlauts = "ü".repeat(100);
+        assert!(told(umlauts.as_bytes(), 51).unwrap().len() <= 60);
+    }
 }

@@ -10,9 +10,8 @@ use super::{
 use crate::{
     daemon::quotas,
     exit::{Code, Result},
-    metrics::budget,
     report::{
-        Asked, Left, Numbers, Quotas, Report, csv, html,
+        Asked, Numbers, Quotas, Report, csv, html, nearest_end,
         numbers::{Outcomes, grouped},
         summary::Row,
     },
@@ -55,6 +54,8 @@ pub(super) fn report(path: &Path, args: &Arguments) -> Result<Code> {
     // Without a gate nothing is left of limits, and nothing is used.
     let quotas = if args.by == By::User { quotas(&past).unwrap_or_default() } else { Quotas::default() };
     let report = Report::make(&past.reader, &asked, &quotas, past.now).map_err(unreadable)?;
+    // Whoever reads what is printed may take his time, and an open reader holds the journal.
+    drop(past);
     if args.json {
         output::json(&report)?;
     } else if args.csv {
@@ -71,17 +72,6 @@ pub(super) fn report(path: &Path, args: &Arguments) -> Result<Code> {
 fn quotas(past: &Past) -> Result<Quotas> {
     let (_, maps, naming) = past.lenient.gate()?;
     quotas::left(&maps, &naming)
-}
-
-/// What is nearest to its end.
-fn left(all: &[Left]) -> String {
-    let share = |left: &Left| if left.limit == 0 { 0.0 } else { left.left as f64 / left.limit as f64 };
-    let least = all.iter().min_by(|a, b| share(a).total_cmp(&share(b)));
-    least.map_or_else(String::new, |least| {
-        let unit = if least.unit == budget::CONNECTION { String::new() } else { format!(" {}s", least.unit) };
-        format!("{}{unit} of {} an {}", grouped(least.left as i64), grouped(least.limit as i64), least.window)
-            .replace("an day", "a day")
-    })
 }
 
 fn show(report: &Report) -> String {
@@ -150,25 +140,9 @@ fn table(report: &Report) -> String {
         let mut cells = vec![name.clone()];
         cells.extend(n.columns().map(grouped));
         if has_left {
-            cells.push(left(quota));
+            cells.push(nearest_end(quota));
         }
         table.row(cells);
     }
     table.render()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_that_is_nearest_to_its_end_is_told() {
-        let of = |unit, window, left, limit| Left { unit, window, left, limit };
-        let all =
-            [of("connection", "hour", 62, 100), of("message", "day", 10, 1_000), of("connection", "day", 900, 1_000)];
-        assert_eq!(left(&all), "10 messages of 1,000 a day");
-        assert_eq!(left(&all[..1]), "62 of 100 an hour");
-        assert_eq!(left(&[of("connection", "hour", 0, 0), all[0].clone()]), "0 of 0 an hour");
-        assert_eq!(left(&[]), "");
-    }
 }

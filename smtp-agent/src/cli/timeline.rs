@@ -33,6 +33,8 @@ pub(super) fn timeline(path: &Path, args: &Arguments) -> Result<Code> {
     let account = past.account(&args.user)?;
     let by_hand = by_hand(&past.lenient.paths.state.join(audit::NAME), &args.user);
     let timeline = Timeline::make(&past.reader, &account, period, by_hand, past.now).map_err(unreadable)?;
+    // Whoever reads what is printed may take his time, and an open reader holds the journal.
+    drop(past);
     if args.json.json {
         output::json(&timeline)?;
     } else {

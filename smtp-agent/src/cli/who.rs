@@ -20,8 +20,9 @@ use crate::{
 const UNKNOWN: &str = "unknown";
 /// Parents that are shown; a hostile chain may be long.
 const PARENTS: usize = 6;
-/// Characters of a line about one; the JSON has it whole.
+/// Characters of a line about one, and of another line; the JSON has them whole.
 const LINE: usize = 120;
+const LONG_LINE: usize = 400;
 
 pub(super) fn who(path: &Path, args: &Arguments) -> Result<Code> {
     let period = period(&args.period, "1h")?;
@@ -30,6 +31,8 @@ pub(super) fn who(path: &Path, args: &Arguments) -> Result<Code> {
     let asked = Asked { period, top: args.top as usize, user };
     let answer = Answer::find(&past.reader, &asked, past.now)
         .map_err(|trouble| Failure::unavailable(format!("the history cannot be read: {trouble}")))?;
+    // Whoever reads what is printed may take his time, and an open reader holds the journal.
+    drop(past);
     if args.json.json {
         output::json(&answer)?;
     } else {
@@ -80,7 +83,7 @@ fn account(lines: &mut Vec<String>, rank: usize, named: &Named, answer: &Answer)
 
 fn behind(lines: &mut Vec<String>, actor: &Actor) {
     let culprit = &actor.culprit;
-    let mut say = |label: &str, value: &str| lines.push(format!("   {label:<10} {value}"));
+    let mut say = |label: &str, value: &str| lines.push(format!("   {label:<10} {}", cut(value.to_owned(), LONG_LINE)));
     let or_unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| UNKNOWN.to_owned());
     let words =
         |command: &Option<Vec<String>>| command.as_ref().map_or_else(|| UNKNOWN.to_owned(), |words| words.join(" "));
@@ -142,12 +145,16 @@ fn parent(ancestor: &Ancestor) -> String {
     let what = ancestor.exe.clone().unwrap_or_else(|| format!("[{}]", ancestor.comm));
     let user = ancestor.user.as_deref().unwrap_or("unknown user");
     let command = ancestor.command.as_ref().map(|words| format!(": {}", words.join(" "))).unwrap_or_default();
-    let mut line = format!("{what} (pid {}, {user}){command}", ancestor.tgid);
-    if let Some((end, _)) = line.char_indices().nth(LINE) {
-        line.truncate(end);
-        line.push_str("...");
+    cut(format!("{what} (pid {}, {user}){command}", ancestor.tgid), LINE)
+}
+
+/// The beginning of what is too long for a screen.
+fn cut(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push_str("...");
     }
-    line
+    text
 }
 
 fn process(running: &Running) -> String {

@@ -37,7 +37,8 @@ pub fn left(maps: &Maps, naming: &Naming) -> Result<Quotas> {
                 Some(Left { unit: held_to.unit, window: span.name(), left, limit })
             }));
         }
-        quotas.insert(naming.label(account, maps), all);
+        // Of accounts of one name the first is charged: a container that was started again.
+        quotas.entry(naming.label(account, maps)).or_insert(all);
     }
     Ok(quotas)
 }

@@ -1,6 +1,9 @@
 //! Reads the overview from the maps.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, btree_map::Entry},
+};
 
 use smtp_common::{
     connection::{Account, Route},
@@ -25,11 +28,23 @@ use crate::{
 };
 
 /// What the kernel has counted of one account, by route.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Counted {
     connections: [Counts; Route::ALL.len()],
     conversations: BTreeMap<&'static str, Conversations>,
     all: Conversations,
+}
+
+impl Counted {
+    fn add(&mut self, other: &Self) {
+        for (own, others) in self.connections.iter_mut().zip(&other.connections) {
+            others.iter().for_each(|(verdict, count)| *own.entry(verdict).or_default() += count);
+        }
+        for (route, others) in &other.conversations {
+            self.conversations.entry(route).or_default().merge(others);
+        }
+        self.all.merge(&other.all);
+    }
 }
 
 pub fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Overview> {
@@ -40,7 +55,7 @@ pub fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Overview> {
     let mut host = HostStatus { hour, day, limits, conversations: Conversations::default() };
 
     let mut accounts = Vec::new();
-    for (account, counted) in count(maps, &mut host.conversations)? {
+    for (label, (account, counted)) in by_label(maps, naming, count(maps, &mut host.conversations)?)? {
         let rule = maps.rule_for(&policy, account);
         let plan = budget::plan(maps, &rule);
         let mut limits = usages(maps, account, &budget::of_rule(&rule, &plan))?;
@@ -48,7 +63,7 @@ pub fn collect(pins: &Pins, maps: &Maps, naming: &Naming) -> Result<Overview> {
         let brake = budget::brake(maps, account, &rule, &plan)?;
         let [local, remote, pipe] = counted.connections;
         accounts.push(AccountStatus {
-            account: naming.label(account, maps),
+            account: label,
             rule: origin(&rule),
             hour: connections(&limits, Span::Hour),
             day: connections(&limits, Span::Day),
@@ -104,6 +119,34 @@ fn usages(maps: &Maps, scope: Account, budgets: &[Budget]) -> Result<Vec<LimitUs
 fn connections(limits: &[LimitUsage], span: Span) -> Option<Usage> {
     let mut found = limits.iter().filter(|held_to| held_to.unit == CONNECTION && held_to.window == span.name());
     found.next().map(|held_to| held_to.usage)
+}
+
+/// One line for each name: a container that was started again is another account by the same name, and charged to the one that
+/// was first seen (`name_container`), whose limits are those of the line.
+fn by_label(
+    maps: &Maps,
+    naming: &Naming,
+    counted: BTreeMap<Account, Counted>,
+) -> Result<BTreeMap<String, (Account, Counted)>> {
+    let order: HashMap<Account, usize> =
+        maps.accounts()?.into_iter().enumerate().map(|(n, (account, _))| (account, n)).collect();
+    let first = |account: &Account| order.get(account).copied().unwrap_or(usize::MAX);
+    let mut all: BTreeMap<String, (Account, Counted)> = BTreeMap::new();
+    for (account, counted) in counted {
+        match all.entry(naming.label(account, maps)) {
+            Entry::Vacant(place) => {
+                place.insert((account, counted));
+            }
+            Entry::Occupied(mut place) => {
+                let (one, sum) = place.get_mut();
+                sum.add(&counted);
+                if first(&account) < first(one) {
+                    *one = account;
+                }
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Every account that anything was counted of; what was said in sessions also goes into the host's sum.

@@ -60,6 +60,23 @@ impl Conversations {
         }
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        let lists = [
+            (&mut self.messages, &other.messages),
+            (&mut self.recipients, &other.recipients),
+            (&mut self.sessions, &other.sessions),
+            (&mut self.unseen, &other.unseen),
+        ];
+        for (own, others) in lists {
+            others.iter().for_each(|(name, count)| *own.entry(name).or_default() += count);
+        }
+        for (unit, others) in &other.message_verdicts {
+            let own = self.message_verdicts.entry(unit).or_default();
+            others.iter().for_each(|(verdict, count)| *own.entry(verdict).or_default() += count);
+        }
+    }
+
     /// Messages or recipients that were stopped, or in observe mode would have been.
     pub fn stopped(&self, unit: Unit) -> u64 {
         let verdicts = &self.message_verdicts[unit.name()];
@@ -93,5 +110,12 @@ mod tests {
         assert_eq!((all.recipients["deferred"], all.sessions["ended"], all.unseen["encrypted"]), (4, 5, 6));
         assert_eq!((all.stopped(Unit::Message), all.stopped(Unit::Recipient)), (7, 8));
         assert_eq!(all.message_verdicts["message"]["allowed"], 70);
+        let mut twice = all.clone();
+        twice.merge(&all);
+        assert_eq!((twice.messages["rejected"], twice.recipients["deferred"], twice.sessions["ended"]), (10, 8, 10));
+        assert_eq!(
+            (twice.unseen["encrypted"], twice.stopped(Unit::Message), twice.stopped(Unit::Recipient)),
+            (12, 14, 16)
+        );
     }
 }

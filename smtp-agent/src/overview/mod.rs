@@ -7,7 +7,7 @@ mod counts;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use smtp_common::names::program;
+use smtp_common::{names::program, tally::Unit};
 
 pub use collect::collect;
 pub use counts::{Conversations, Counts};
@@ -120,9 +120,18 @@ impl AccountStatus {
         self.routes().into_iter().flat_map(Counts::values).sum()
     }
 
-    /// Attempts that were stopped, or in observe mode would have been.
+    /// Attempts, messages and recipients that were stopped, or in observe mode would have been.
     pub fn stopped(&self) -> u64 {
-        self.routes().iter().flat_map(|counts| STOPPED.iter().filter_map(|verdict| counts.get(verdict))).sum()
+        let connections = self.routes().into_iter().flat_map(|counts| STOPPED.iter().filter_map(|one| counts.get(one)));
+        let units = Unit::ALL.into_iter().map(|unit| self.conversations.stopped(unit));
+        connections.sum::<u64>() + units.sum::<u64>()
+    }
+
+    /// Of the limits of a window (`hour` or `day`) the one that is used most.
+    pub fn fullest(&self, window: &str) -> Option<&LimitUsage> {
+        // Of several the first, which is that of connections.
+        let of_it = self.limits.iter().filter(|held| held.window == window).rev();
+        of_it.max_by_key(|held| held.usage.percent())
     }
 
     /// Of the limit that is used most, in percent.

@@ -53,12 +53,19 @@
   const sum = (counts) => Object.values(counts || {}).reduce((all, n) => all + n, 0);
   const routes = (account) => [account.remote, account.local, account.pipe];
   const attempts = (account) => routes(account).reduce((all, counts) => all + sum(counts), 0);
-  const stopped = (account) =>
-    routes(account).reduce((all, counts) => all + STOPPED.reduce((n, verdict) => n + (counts[verdict] || 0), 0), 0);
+  // Connections, messages and recipients.
+  const stopped = (account) => [...routes(account), ...Object.values(account.message_verdicts)]
+    .reduce((all, counts) => all + STOPPED.reduce((n, verdict) => n + (counts[verdict] || 0), 0), 0);
 
   function percent(usage) {
     if (!usage || usage.limit === null) return null;
     return usage.limit === 0 ? 100 : Math.floor((usage.used * 100) / usage.limit);
+  }
+
+  // Of the limits of a window the one that is used most; of several the first, which is that of connections.
+  function fullest(account, window) {
+    const held = account.limits.filter((one) => one.window === window);
+    return held.reduce((most, one) => (most && percent(most) >= percent(one) ? most : one), null);
   }
 
   // ---- rates
@@ -103,7 +110,7 @@
   // ---- pieces
 
   // As the server draws it in render.rs.
-  function usage(held) {
+  function usage(held, unit = "") {
     const used = percent(held);
     if (used === null) {
       const none = make("span", { class: "none" }, "no limit");
@@ -112,7 +119,7 @@
     const level = used >= 100 ? "full" : used >= 80 ? "near" : "";
     const fill = draw("rect", { class: "fill", width: Math.min(used, 100), height: 8 });
     const look = { class: `bar ${level}`, viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" };
-    const parts = [draw("svg", look, fill), " ", make("span", { class: "numbers" }, `${held.used}/${held.limit}`)];
+    const parts = [draw("svg", look, fill), " ", make("span", { class: "numbers" }, `${held.used}/${held.limit}${unit}`)];
     if (level) parts.push(" ", make("span", { class: `mark ${level}` }, level === "full" ? "at limit" : "near limit"));
     return parts;
   }
@@ -173,8 +180,8 @@
 
   const ORDERS = {
     rate: (account) => Math.round(rate(account.account) * 10),
-    hour: (account) => percent(account.hour) ?? -1,
-    day: (account) => percent(account.day) ?? -1,
+    hour: (account) => percent(fullest(account, "hour")) ?? -1,
+    day: (account) => percent(fullest(account, "day")) ?? -1,
     stopped,
     accepted: (account) => account.messages.accepted,
     deferred: (account) => account.messages.deferred,
@@ -218,7 +225,8 @@
     say(brake, account.brake && account.brake.holds ? "brake holds" : "");
     say(cells.rate, rate(name).toFixed(1));
     for (const window of ["hour", "day"]) {
-      put(cells[window], JSON.stringify(account[window]), () => usage(account[window]));
+      const held = fullest(account, window);
+      put(cells[window], JSON.stringify(held), () => usage(held, held && held.unit !== "connection" ? ` ${held.unit}s` : ""));
     }
     say(cells.stopped, String(stopped(account)));
     cells.stopped.classList.toggle("some", stopped(account) > 0);

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::look::Told;
 use crate::{
     config::Show,
+    metrics::budget::CONNECTION,
     overview::{AccountStatus, Counts, Overview, Usage},
     report::html::escape,
 };
@@ -86,7 +87,7 @@ fn state(overview: &Overview) -> String {
 /// What the host may, unit by unit; connections even where they are not limited.
 fn host(overview: &Overview) -> String {
     let held = overview.host.limits.iter();
-    let told = held.filter(|held| held.usage.limit.is_some() || held.unit == crate::metrics::budget::CONNECTION);
+    let told = held.filter(|held| held.usage.limit.is_some() || held.unit == CONNECTION);
     told.fold(String::new(), |mut out, held| {
         let name = format!("host {}s / {}", held.unit, held.window);
         let _ = writeln!(out, "<div><dt>{}</dt><dd>{}</dd></div>", escape(&name), usage(Some(held.usage)));
@@ -114,6 +115,17 @@ fn usage(usage: Option<Usage>) -> String {
     )
 }
 
+/// What is used most of a window, and of what, where it is not connections.
+fn fullest(account: &AccountStatus, window: &str) -> String {
+    let held = account.fullest(window);
+    let unit = held.map_or("", |held| held.unit);
+    let text = usage(held.map(|held| held.usage));
+    if unit.is_empty() || unit == CONNECTION {
+        return text;
+    }
+    text.replacen("</span>", &format!(" {}s</span>", escape(unit)), 1)
+}
+
 fn rows(accounts: &[AccountStatus]) -> String {
     if accounts.is_empty() {
         return "<tr role=\"row\"><td role=\"cell\" colspan=\"9\">no SMTP connection has been seen yet</td></tr>"
@@ -133,8 +145,8 @@ fn row(account: &AccountStatus) -> String {
         format!("<tr role=\"row\"><th role=\"rowheader\" scope=\"row\">{}{brake}</th>", escape(&account.account));
     for (label, class, text) in [
         ("Per minute", "live number", String::new()),
-        ("Hour", "", usage(account.hour)),
-        ("Day", "", usage(account.day)),
+        ("Hour", "", fullest(account, "hour")),
+        ("Day", "", fullest(account, "day")),
         ("Stopped", "number", account.stopped().to_string()),
         ("Accepted", "number", message(messages, "accepted")),
         ("Deferred", "number", message(messages, "deferred")),

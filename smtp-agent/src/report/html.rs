@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    Report, chart,
+    Report, chart, nearest_end,
     numbers::grouped,
     summary::{Point, Row},
 };
@@ -100,7 +100,11 @@ fn table(report: &Report) -> String {
         "recipients",
     ];
     let mut out = String::from("<table>\n<tr>");
-    heads.iter().for_each(|head| out.push_str(&format!("<th>{}</th>", escape(head))));
+    let has_left = report.rows.iter().any(|row| !row.left.is_empty());
+    heads
+        .iter()
+        .chain(has_left.then_some(&"left"))
+        .for_each(|head| out.push_str(&format!("<th>{}</th>", escape(head))));
     out.push_str("</tr>\n");
     let total = Row { name: "total".to_owned(), numbers: report.totals, left: Vec::new() };
     for (row, class) in report.rows.iter().chain(&report.rest).map(|row| (row, "")).chain([(&total, " class=\"sum\"")])
@@ -108,6 +112,9 @@ fn table(report: &Report) -> String {
         let cells = row.numbers.columns();
         let _ = write!(out, "<tr{class}><td>{}</td>", escape(&row.name));
         cells.iter().for_each(|cell| out.push_str(&format!("<td>{}</td>", grouped(*cell))));
+        if has_left {
+            let _ = write!(out, "<td>{}</td>", escape(&nearest_end(&row.left)));
+        }
         out.push_str("</tr>\n");
     }
     out + "</table>\n"
@@ -116,7 +123,7 @@ fn table(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Numbers;
+    use crate::report::{Left, Numbers};
     use proptest::prelude::*;
 
     fn report(name: &str) -> Report {
@@ -144,6 +151,15 @@ mod tests {
         let tags = |text: &str| text.matches('<').count();
         assert_eq!(tags(&hostile), tags(&plain));
         assert!(!hostile.contains("<script") && !hostile.contains("<img"));
+    }
+
+    #[test]
+    fn what_is_left_stands_behind_each_account_where_it_is_known() {
+        assert!(!write(&report("shop")).contains("<th>left</th>"));
+        let mut report = report("shop");
+        report.rows[0].left = vec![Left { unit: "message", window: "hour", left: 3, limit: 1_000 }];
+        let page = write(&report);
+        assert!(page.contains("<th>left</th>") && page.contains("<td>3 messages of 1,000 an hour</td>"), "{page}");
     }
 
     #[test]

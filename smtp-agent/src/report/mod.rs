@@ -22,6 +22,7 @@ use std::{
 use serde::Serialize;
 
 pub use numbers::Numbers;
+use numbers::grouped;
 pub use summary::{Asked, Report};
 
 use crate::store::{Counts, Millis};
@@ -35,6 +36,17 @@ pub struct Left {
     pub window: &'static str,
     pub left: u64,
     pub limit: u64,
+}
+
+/// What is nearest to its end.
+pub fn nearest_end(all: &[Left]) -> String {
+    let share = |left: &Left| if left.limit == 0 { 0.0 } else { left.left as f64 / left.limit as f64 };
+    let least = all.iter().min_by(|a, b| share(a).total_cmp(&share(b)));
+    least.map_or_else(String::new, |least| {
+        let unit = if least.unit == "connection" { String::new() } else { format!(" {}s", least.unit) };
+        format!("{}{unit} of {} an {}", grouped(least.left as i64), grouped(least.limit as i64), least.window)
+            .replace("an day", "a day")
+    })
 }
 
 /// What is left of the limits of each account, by name, where a gate tells.
@@ -72,5 +84,16 @@ mod tests {
         assert_eq!(date(1_795_180_320_042), "2026-11-20T13:12:00.042Z");
         assert_eq!(seconds(1_795_180_320_999), "2026-11-20T13:12:00Z");
         assert_eq!([date(-1), date(i64::MAX)], ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"]);
+    }
+
+    #[test]
+    fn the_limit_that_is_nearest_to_its_end_is_told() {
+        let of = |unit, window, left, limit| Left { unit, window, left, limit };
+        let all =
+            [of("connection", "hour", 62, 100), of("message", "day", 10, 1_000), of("connection", "day", 900, 1_000)];
+        assert_eq!(nearest_end(&all), "10 messages of 1,000 a day");
+        assert_eq!(nearest_end(&all[..1]), "62 of 100 an hour");
+        assert_eq!(nearest_end(&[of("connection", "hour", 0, 0), all[0].clone()]), "0 of 0 an hour");
+        assert_eq!(nearest_end(&[]), "");
     }
 }

@@ -8,6 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use nix::{
+    fcntl::{AT_FDCWD, AtFlags},
+    unistd::{AccessFlags, faccessat},
+};
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
 use super::{schema, schema::APPLICATION_ID};
@@ -183,8 +187,9 @@ pub fn open_to_read(state: &Path) -> Result<Connection, Trouble> {
     if !found.is_file() {
         return Err(Trouble::Refused(format!("{} is no regular file", path.display())));
     }
-    // SQLite's own message of a missing right names neither.
-    fs::File::open(&path).map_err(Trouble::Io)?;
+    // SQLite's own message of a missing right names neither. The file is not opened for it: to close it would end the locks
+    // of this process's own writer (fcntl(2)), and whoever comes next would take the journal for left over.
+    faccessat(AT_FDCWD, &path, AccessFlags::R_OK, AtFlags::AT_EACCESS).map_err(|e| Trouble::Io(e.into()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(&path, flags).map_err(Trouble::from).and_then(|db| {
         db.busy_timeout(BUSY)?;

@@ -7,8 +7,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::{rates::Rates, recent::Recent};
 use crate::{
     by_hand::Says,
-    metrics::budget::CONNECTION,
-    overview::{AccountStatus, Overview, Usage},
+    overview::{AccountStatus, Overview},
     stream::{Line, story::Story},
 };
 
@@ -114,11 +113,6 @@ impl Default for App {
     }
 }
 
-/// Used and permitted connections in a window, `hour` or `day`.
-pub(super) fn connections(account: &AccountStatus, window: &str) -> Option<Usage> {
-    account.limits.iter().find(|held| held.unit == CONNECTION && held.window == window).map(|held| held.usage)
-}
-
 impl App {
     /// Takes the state of a moment, unless the view is paused.
     pub fn update(&mut self, overview: Overview, now: Instant) {
@@ -135,15 +129,17 @@ impl App {
     }
 
     pub fn hear(&mut self, line: Line) {
-        // The bar stays on the attempt that it is on.
-        if let (Line::Connect(story), View::Account(name)) = (&line, &self.view)
-            && story.account == *name
-            && self.attempt > 0
-        {
-            self.attempt += 1;
+        if self.paused {
+            return;
         }
-        if !self.paused {
-            self.recent.add(line);
+        // The bar stays on the attempt that it is on, as long as that is kept.
+        let here = match (&line, &self.view) {
+            (Line::Connect(story), View::Account(name)) if story.account == *name => Some(name.clone()),
+            _ => None,
+        };
+        self.recent.add(line);
+        if let Some(name) = here.filter(|_| self.attempt > 0) {
+            self.attempt = (self.attempt + 1).min(self.recent.of(&name).len().saturating_sub(1));
         }
     }
 

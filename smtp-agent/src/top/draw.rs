@@ -8,10 +8,11 @@ use ratatui::{
     widgets::{Clear, Paragraph},
 };
 
-use super::app::{App, Prompt, TIMES, View, connections};
+use super::app::{App, Prompt, TIMES, View};
 use crate::{
     accounts::label::printable,
     attribution::Culprit,
+    metrics::budget::CONNECTION,
     overview::{AccountStatus, Overview, Usage},
     stream::story::Story,
 };
@@ -29,6 +30,10 @@ const PARENTS: &str = "parents";
 const PARENT: &str = "";
 
 const RATE: usize = 7;
+/// Rows of one fact about an attempt.
+const ROWS: usize = 3;
+/// Verdicts of messages and recipients that did not pass.
+const STOPS: [&str; 2] = ["refused", "would_refuse"];
 const BAR: usize = 6;
 const USED: usize = 10;
 const STOPPED: usize = 7;
@@ -62,7 +67,7 @@ fn help(frame: &mut Frame<'_>, area: Rect) {
  q                quit                   ?      this
 
  PER MIN    attempts in the last minute, on all routes, whatever became of them
- HOUR DAY   connections to remote servers, used of the limit; ! at the limit
+ HOUR DAY   the limit that is used most: connections, m messages, r recipients; ! at it
  STOPPED    since the gate was first put in force (observe: would have been)
  The graph  attempts at each look, the last on the right";
     let lines: Vec<_> = text.lines().map(Line::from).collect();
@@ -135,7 +140,7 @@ impl Pen {
         let mut line = vec![Span::raw("host ")];
         for (name, usage) in [("hour", overview.host.hour), ("day", overview.host.day)] {
             line.push(Span::raw(format!(" {name} ")));
-            line.extend(self.usage(Some(usage)));
+            line.extend(self.usage(Some(usage), ""));
         }
         let lost: u64 = overview.lost.values().sum();
         if lost > 0 {
@@ -145,7 +150,8 @@ impl Pen {
     }
 
     /// A bar and numbers, in `BAR + 1 + USED` columns.
-    fn usage(&self, usage: Option<Usage>) -> Vec<Span<'static>> {
+    /// `unit` stands behind the limit: nothing where it is known or of connections.
+    fn usage(&self, usage: Option<Usage>, unit: &str) -> Vec<Span<'static>> {
         let Some(usage) = usage else { return vec![Span::raw(fit("", BAR + 1 + USED))] };
         let Some(percent) = usage.percent() else {
             return vec![Span::raw(format!("{} {}", fit("", BAR), fit(&short(usage.used), USED)))];
@@ -154,7 +160,7 @@ impl Pen {
         let (on, off) = if self.look.unicode { ("█", "░") } else { ("#", ".") };
         let bar = on.repeat(full) + &off.repeat(BAR - full);
         let mark = if percent >= 100 { "!" } else { "" };
-        let numbers = format!("{}/{}{mark}", short(usage.used), short(u64::from(usage.limit.unwrap_or(0))));
+        let numbers = format!("{}/{}{unit}{mark}", short(usage.used), short(u64::from(usage.limit.unwrap_or(0))));
         let style = self.of_percent(percent);
         vec![Span::styled(bar, style), Span::styled(format!(" {}", fit(&numbers, USED)), style)]
     }
@@ -204,7 +210,10 @@ impl Pen {
         let mut spans =
             vec![Span::raw(format!("{} {} ", fit(&account.account, names), right(&format!("{rate:.1}"), RATE)))];
         for window in ["hour", "day"] {
-            spans.extend(self.usage(connections(account, window)));
+            let fullest = account.fullest(window);
+            // Of messages or recipients; of connections where nothing stands there.
+            let unit = fullest.map_or("", |held| if held.unit == CONNECTION { "" } else { &held.unit[..1] });
+            spans.extend(self.usage(fullest.map(|held| held.usage), unit));
             spans.push(Span::raw(" "));
         }
         let style = if stopped > 0 { self.style(Color::Yellow, Modifier::empty()) } else { Style::new() };
@@ -247,7 +256,7 @@ impl Pen {
             let mut spans = Vec::new();
             for held in pair {
                 spans.push(Span::raw(fit(&format!("{}s/{}", held.unit, held.window), 17)));
-                spans.extend(self.usage(Some(held.usage)));
+                spans.extend(self.usage(Some(held.usage), ""));
                 spans.push(Span::raw("  "));
             }
             lines.push(Line::from(spans));
@@ -262,6 +271,12 @@ impl Pen {
         lines.extend(counts("sendmail", &account.pipe));
         lines.extend(counts("sessions", &account.conversations.sessions));
         lines.extend(counts("messages", &account.conversations.messages));
+        lines.extend(counts("recipients", &account.conversations.recipients));
+        for (unit, verdicts) in &account.conversations.message_verdicts {
+            let mut stopped = verdicts.clone();
+            stopped.retain(|verdict, _| STOPS.contains(verdict));
+            lines.extend(counts(&format!("{unit}s"), &stopped));
+        }
         if account.brake.is_some_and(|brake| brake.holds) {
             lines.push(Line::styled("the failure brake holds it", self.alarm()));
         }
@@ -278,8 +293,9 @@ impl Pen {
             let indent = 11;
             let room = self.width.saturating_sub(indent).max(10);
             let chars: Vec<char> = value.chars().collect();
-            // Long ones go on below, where what matters may stand at their end; those of parents do not.
-            let rows = if what == PARENT || what == PARENTS { 1 } else { usize::MAX };
+            // Long ones go on below, where what matters may stand at their end; those of parents do not, and none fills the
+            // screen: the JSON of `smtp-agent who` has it whole.
+            let rows = if what == PARENT || what == PARENTS { 1 } else { ROWS };
             for (n, part) in chars.chunks(room).enumerate().take(rows) {
                 let label = if n == 0 { fit(what, indent) } else { fit("", indent) };
                 lines.push(Line::from(label + &part.iter().collect::<String>()));

@@ -4,7 +4,10 @@ use serde::Serialize;
 use smtp_common::connection::kind;
 
 use super::Running;
-use crate::{attribution::Culprit, store::read::Account};
+use crate::{
+    attribution::Culprit,
+    store::{actor::PROCESSES, read::Account},
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stop {
@@ -45,7 +48,13 @@ pub(super) fn commands(account: &Account, culprit: &Culprit, processes: &[Runnin
     let alive: Vec<String> =
         processes.iter().filter(|process| process.alive == Some(true)).map(|process| process.pid.to_string()).collect();
     if !alive.is_empty() {
-        let what = "ends what runs of it now; their start times were compared a moment ago";
+        let what = if processes.len() >= PROCESSES {
+            format!(
+                "ends what runs of its last {PROCESSES} processes; there may be more. Start times were compared a moment ago"
+            )
+        } else {
+            "ends what runs of it now; their start times were compared a moment ago".to_owned()
+        };
         all.push(stop(format!("kill {}", alive.join(" ")), what));
     }
     let unsure = processes.iter().find(|process| process.alive.is_none());
@@ -69,9 +78,10 @@ fn at_the_source(account: &Account, culprit: &Culprit) -> Vec<Stop> {
         all.push(stop("atq".to_owned(), "shows the jobs of at(1); `atrm NUMBER` removes one"));
     }
     if let Some(pod) = &culprit.pod {
-        let namespace = pod.namespace.as_deref().map(|name| format!(" -n {}", quoted(name))).unwrap_or_default();
+        let namespace =
+            pod.namespace.as_deref().map(|name| format!(" --namespace={}", quoted(name))).unwrap_or_default();
         all.push(stop(
-            format!("kubectl{namespace} delete pod {}", quoted(&pod.name)),
+            format!("kubectl delete pod{namespace} -- {}", quoted(&pod.name)),
             "ends the pod, which may be made again",
         ));
     } else if let Some(container) = &culprit.container {
@@ -79,18 +89,80 @@ fn at_the_source(account: &Account, culprit: &Culprit) -> Vec<Stop> {
         let unit = culprit.unit.as_deref().unwrap_or_default();
         let runtime = if unit.starts_with("libpod-") { "podman" } else { "docker" };
         if unit.starts_with("libpod-") || unit.starts_with("docker-") {
-            all.push(stop(format!("{runtime} stop {id}"), "ends the container"));
+            all.push(stop(format!("{runtime} stop -- {id}"), "ends the container"));
         }
     }
-    match culprit.unit.as_deref() {
-        Some(unit) if unit.starts_with("session-") && unit.ends_with(".scope") => {
-            let session = unit.trim_start_matches("session-").trim_end_matches(".scope");
-            all.push(stop(format!("loginctl terminate-session {}", quoted(session)), "ends the login it came from"));
-        }
-        Some(unit) if unit.ends_with(".service") && unit != "cron.service" && unit != "crond.service" => {
-            all.push(stop(format!("systemctl stop {}", quoted(unit)), "ends the service, with all that it serves"));
-        }
-        _ => {}
-    }
+    all.extend(culprit.unit.as_deref().and_then(|unit| unit_stop(account, unit)));
     all
+}
+
+/// What ends the unit. Its name may be of its owner's choice, so it is never taken for an option.
+fn unit_stop(account: &Account, unit: &str) -> Option<Stop> {
+    if let Some((manager, path)) = unit.split_once('/') {
+        // A unit of the user's own manager, whatever it calls itself.
+        let own = path.rsplit('/').next().filter(|own| own.ends_with(".service"))?;
+        let is_his = manager.strip_prefix("user@")?.strip_suffix(".service")? == account.uid.to_string();
+        if account.kind != kind::USER || !is_his {
+            return None;
+        }
+        let (user, own) = (quoted(&format!("{}@", account.name)), quoted(own));
+        return Some(stop(format!("systemctl --user -M {user} stop -- {own}"), "ends the user's own service"));
+    }
+    if let Some(session) = unit.strip_prefix("session-").and_then(|rest| rest.strip_suffix(".scope")) {
+        return Some(stop(format!("loginctl terminate-session -- {}", quoted(session)), "ends the login it came from"));
+    }
+    let service = unit.strip_suffix(".service")?;
+    // Without these nobody gets in any more, or much else ends with them.
+    let vital = [
+        "cron",
+        "crond",
+        "ssh",
+        "sshd",
+        "dbus",
+        "dbus-broker",
+        "docker",
+        "containerd",
+        "crio",
+        "kubelet",
+        "smtp-agent",
+    ];
+    let is_vital = |name: &str| vital.contains(&name) || name.starts_with("systemd-") || name.starts_with("user@");
+    let template = service.split('@').next().unwrap_or_default();
+    if is_vital(template) || service.starts_with("user@") {
+        return None;
+    }
+    Some(stop(format!("systemctl stop -- {}", quoted(unit)), "ends the service, with all that it serves"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(name: &str, uid: u32) -> Account {
+        Account { id: 1, name: name.into(), kind: kind::USER, uid, first: 0, last: 0 }
+    }
+
+    fn of_unit(unit: &str) -> Option<String> {
+        unit_stop(&account("shop", 1001), unit).map(|stop| stop.command)
+    }
+
+    #[test]
+    fn names_that_an_attacker_chose_stop_nobody_else_and_are_no_options() {
+        for (unit, wanted) in [
+            ("php8.2-fpm.service", Some("systemctl stop -- php8.2-fpm.service")),
+            ("-Hroot@evil.example.service", Some("systemctl stop -- -Hroot@evil.example.service")),
+            ("ssh.service", None),
+            ("ssh@3-10.0.0.1:22.service", None),
+            ("systemd-networkd.service", None),
+            ("user@1001.service", None),
+            ("user@1001.service/app.slice/ssh.service", Some("systemctl --user -M shop@ stop -- ssh.service")),
+            ("user@1001.service/app.slice/-x.service", Some("systemctl --user -M shop@ stop -- -x.service")),
+            ("user@1002.service/app.slice/bot.service", None),
+            ("user@1001.service/init.scope", None),
+            ("session-c2.scope", Some("loginctl terminate-session -- c2")),
+            ("app.slice", None),
+        ] {
+            assert_eq!(of_unit(unit).as_deref(), wanted, "{unit}");
+        }
+    }
 }

@@ -36,13 +36,13 @@ fn what_started_it_is_stopped_at_its_source() {
     let unit = |unit: &str| Culprit { unit: Some(unit.into()), ..Culprit::default() };
     let cron = Culprit { origin: origin("cron", "shop"), ..unit("cron.service") };
     assert_eq!(of(cron), ["crontab -u shop -e"], "never cron itself");
-    assert_eq!(of(unit("session-3.scope")), ["loginctl terminate-session 3"]);
-    assert_eq!(of(unit("php8.2-fpm.service")), ["systemctl stop php8.2-fpm.service"]);
+    assert_eq!(of(unit("session-3.scope")), ["loginctl terminate-session -- 3"]);
+    assert_eq!(of(unit("php8.2-fpm.service")), ["systemctl stop -- php8.2-fpm.service"]);
     let docker = Container { id: "4f2c".repeat(16), name: Some("web".into()) };
     let culprit = Culprit { container: Some(docker), ..unit("docker-4f2c.scope") };
     assert_eq!(
         shown(&account(kind::CGROUP, "container:docker-4f2c"), &culprit, &[]),
-        ["smtp-agent block container:docker-4f2c --for 2h --reason 'mail flood'", "docker stop web"]
+        ["smtp-agent block container:docker-4f2c --for 2h --reason 'mail flood'", "docker stop -- web"]
     );
 }
 
@@ -52,7 +52,7 @@ fn nobody_can_have_a_command_of_his_own_pasted() {
     let unit = Culprit { unit: Some("a$(reboot).service".into()), ..Culprit::default() };
     let [block, stop] = &shown(&evil, &unit, &[])[..] else { panic!() };
     assert_eq!(block, r"smtp-agent block 'x; rm -rf ~ '\''' --for 2h --reason 'mail flood'");
-    assert_eq!(stop, "systemctl stop 'a$(reboot).service'");
+    assert_eq!(stop, "systemctl stop -- 'a$(reboot).service'");
 }
 
 #[test]

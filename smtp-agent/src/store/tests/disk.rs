@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     time::Instant,
 };
 
@@ -54,6 +54,25 @@ fn links_directories_and_other_things_at_the_path_are_left_alone() {
     refused(&|path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap(), "no regular file");
     assert_eq!(fs::read_to_string(elsewhere.path().join("victim")).unwrap(), "mine");
     assert_eq!(names(elsewhere.path()), ["victim"]);
+}
+
+#[test]
+fn who_reads_beside_the_writer_takes_no_lock_of_its_process_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writing, _) = Writing::open(dir.path(), Gate::Fresh).unwrap();
+    writing.write(&[one(TODAY)]).unwrap();
+    let inode = fs::metadata(dir.path().join(NAME)).unwrap().ino();
+    let locks = || {
+        let (pid, inode) = (format!(" {} ", std::process::id()), format!(":{inode} "));
+        let all = fs::read_to_string("/proc/locks").unwrap();
+        all.lines().filter(|line| line.contains(&pid) && line.contains(&inode)).count()
+    };
+    let before = locks();
+    assert!(before > 0, "the writer holds none");
+    drop(Reader::open(dir.path()).unwrap());
+    assert_eq!(locks(), before, "whoever comes next would remove the journal that is still written");
+    writing.write(&[one(TODAY)]).unwrap();
+    assert_eq!(attempts(dir.path()).1, 2);
 }
 
 #[test]
