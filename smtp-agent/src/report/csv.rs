@@ -1,6 +1,6 @@
 //! A report as CSV (RFC 4180), one line for each row, ready for a spreadsheet that takes texts for formulas.
 
-use super::{Numbers, Report, summary::Row};
+use super::{Numbers, OWN, Report, summary::Row};
 
 type Cell = fn(&Numbers) -> i64;
 
@@ -51,7 +51,10 @@ pub fn write(report: &Report) -> String {
     for row in report.rows.iter().chain(&report.rest).chain([&total]) {
         let mut cells = vec![cell(&row.name)];
         cells.extend(COLUMNS.map(|(_, number)| number(&row.numbers).to_string()));
-        let left = row.left.iter().map(|left| format!("{} {}s per {}", left.left, left.unit, left.window));
+        let left = row.left.iter().map(|left| {
+            let whose = if left.level == OWN { String::new() } else { format!(" ({})", left.level) };
+            format!("{} {}s per {}{whose}", left.left, left.unit, left.window)
+        });
         cells.push(cell(&left.collect::<Vec<_>>().join("; ")));
         out.push_str(&cells.join(","));
         out.push_str("\r\n");

@@ -157,7 +157,8 @@ mod tests {
     fn what_is_left_stands_behind_each_account_where_it_is_known() {
         assert!(!write(&report("shop")).contains("<th>left</th>"));
         let mut report = report("shop");
-        report.rows[0].left = vec![Left { unit: "message", window: "hour", left: 3, limit: 1_000 }];
+        report.rows[0].left =
+            vec![Left { level: super::super::OWN, unit: "message", window: "hour", left: 3, limit: 1_000 }];
         let page = write(&report);
         assert!(page.contains("<th>left</th>") && page.contains("<td>3 messages of 1,000 an hour</td>"), "{page}");
     }

@@ -27,9 +27,14 @@ pub use summary::{Asked, Report};
 
 use crate::store::{Counts, Millis};
 
+/// [`Left::level`] of an account's own limits.
+pub const OWN: &str = "account";
+
 /// What is left of one limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Left {
+    /// Whose limit it is: `account`, or what accounts share: `plan`, `group`, `cgroup`, `host`.
+    pub level: &'static str,
     /// `connection`, `message` or `recipient`.
     pub unit: &'static str,
     /// `hour` or `day`.
@@ -44,8 +49,10 @@ pub fn nearest_end(all: &[Left]) -> String {
     let least = all.iter().min_by(|a, b| share(a).total_cmp(&share(b)));
     least.map_or_else(String::new, |least| {
         let unit = if least.unit == "connection" { String::new() } else { format!(" {}s", least.unit) };
-        format!("{}{unit} of {} an {}", grouped(least.left as i64), grouped(least.limit as i64), least.window)
-            .replace("an day", "a day")
+        let whose = if least.level == OWN { String::new() } else { format!(" ({})", least.level) };
+        let (left, limit) = (grouped(least.left as i64), grouped(least.limit as i64));
+        let article = if least.window == "hour" { "an" } else { "a" };
+        format!("{left}{unit} of {limit} {article} {}{whose}", least.window)
     })
 }
 
@@ -88,12 +95,14 @@ mod tests {
 
     #[test]
     fn the_limit_that_is_nearest_to_its_end_is_told() {
-        let of = |unit, window, left, limit| Left { unit, window, left, limit };
+        let of = |unit, window, left, limit| Left { level: OWN, unit, window, left, limit };
         let all =
             [of("connection", "hour", 62, 100), of("message", "day", 10, 1_000), of("connection", "day", 900, 1_000)];
         assert_eq!(nearest_end(&all), "10 messages of 1,000 a day");
         assert_eq!(nearest_end(&all[..1]), "62 of 100 an hour");
         assert_eq!(nearest_end(&[of("connection", "hour", 0, 0), all[0].clone()]), "0 of 0 an hour");
         assert_eq!(nearest_end(&[]), "");
+        let shared = Left { level: "plan", ..of("message", "day", 0, 1_000) };
+        assert_eq!(nearest_end(&[all[0].clone(), shared]), "0 messages of 1,000 a day (plan)");
     }
 }
