@@ -1,7 +1,7 @@
 //! Names and numbers both sides must agree on.
 
 /// Raised with every change of a map's key, value or meaning. An agent adopts pins of its own version only.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// First word of the pinned `META` map: "smtp" in ASCII.
 pub const MAGIC: u32 = 0x736d_7470;
@@ -281,11 +281,28 @@ crate::pod!(Binary);
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tripped {
-    /// Nanoseconds of the boot clock.
+    /// Nanoseconds of the boot clock, modulo 2^64: one that was tripped before the boot lies as far below zero. Never 0.
     pub at: u64,
-    /// As [`crate::rule::Rule::plan`]: only who is on it lets the brake go, since another plan may be milder.
+    /// As [`crate::rule::PlanLimits::plan`]: only who is on it lets the brake go, since another plan may be milder.
     pub plan: u32,
     pub _pad: u32,
+}
+
+impl Tripped {
+    /// The time that lies so many nanoseconds before `now`.
+    pub const fn at(now: u64, ago: u64) -> u64 {
+        match now.wrapping_sub(ago) {
+            0 => 1,
+            at => at,
+        }
+    }
+
+    /// Nanoseconds from `at` to `now`; none where it lies ahead, as that of another processor may by a little.
+    #[inline(always)]
+    pub const fn ago(at: u64, now: u64) -> u64 {
+        let ago = now.wrapping_sub(at) as i64;
+        if ago < 0 { 0 } else { ago as u64 }
+    }
 }
 
 const _: () = assert!(size_of::<Tripped>() == 16);

@@ -4,7 +4,8 @@ use core::ops::Deref;
 
 use crate::{
     connection::Account,
-    level::{ByHand, Chain},
+    level::{ByHand, Chain, path_hash},
+    names::Tripped,
     pod,
     tally::Unit,
     window::{Both, Span, UNLIMITED},
@@ -175,7 +176,8 @@ pub struct PlanLimits {
     /// Seconds after which a tripped brake is lifted whatever the share is; 0 for when the share has fallen, and
     /// [`BRAKE_STAYS`] for only by hand.
     pub brake_seconds: u32,
-    pub _pad: u32,
+    /// [`plan_hash`] of a plan with a brake, so that a tripped brake finds its plan again under whatever number; else 0.
+    pub plan: u32,
 }
 
 const _: () = assert!(size_of::<PlanLimits>() == 32);
@@ -188,7 +190,7 @@ impl PlanLimits {
         max_failed_percent: UNLIMITED,
         min_failed: 0,
         brake_seconds: 0,
-        _pad: 0,
+        plan: 0,
     };
 
     #[inline(always)]
@@ -207,16 +209,22 @@ impl PlanLimits {
             && failed * 100 > of * self.max_failed_percent as u64
     }
 
-    /// Whether a brake that was tripped at a time still holds now (both nanoseconds of the boot clock).
+    /// Whether a brake that was tripped at a time ([`Tripped::at`]) still holds now, in nanoseconds of the boot clock.
     #[inline(always)]
     pub const fn holds(&self, tripped: u64, now: u64, failed: u64, of: u64) -> bool {
         if self.brake_seconds == BRAKE_STAYS {
             return tripped != 0 && self.max_failed_percent != UNLIMITED;
         }
-        let lapsed =
-            self.brake_seconds != 0 && now.saturating_sub(tripped) >= self.brake_seconds as u64 * 1_000_000_000;
+        let lapsed = self.brake_seconds != 0 && Tripped::ago(tripped, now) >= self.brake_seconds as u64 * 1_000_000_000;
         tripped != 0 && !lapsed && self.is_too_much(failed, of)
     }
+}
+
+/// What a plan's name is in [`PlanLimits::plan`]: never 0.
+pub const fn plan_hash(name: &str) -> u32 {
+    let hash = path_hash(name.as_bytes());
+    let folded = (hash >> 32) as u32 ^ hash as u32;
+    if folded == 0 { 1 } else { folded }
 }
 
 /// Key of a plan's [`PlanLimits`] in one generation.
@@ -376,6 +384,7 @@ pub trait Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_brake_needs_a_sample_and_lets_go_by_itself_or_by_time() {
@@ -391,6 +400,38 @@ mod tests {
         assert!(!plan.holds(0, second, 6, 11), "never tripped");
         let stays = PlanLimits { brake_seconds: BRAKE_STAYS, ..plan };
         assert!(stays.holds(tripped, u64::MAX, 0, 0) && !stays.holds(0, second, 6, 11));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn a_brake_lapses_on_time_whichever_boot_tripped_it(
+            seconds in 1..BRAKE_STAYS, up in 1..1u64 << 60, ago in 0..1u64 << 62, early in 1..1u64 << 62,
+        ) {
+            let plan = PlanLimits { max_failed_percent: 50, min_failed: 5, brake_seconds: seconds, ..PlanLimits::NONE };
+            let length = seconds as u64 * 1_000_000_000;
+            let tripped = Tripped::at(up, ago);
+            prop_assert_ne!(tripped, 0);
+            // What is no time at all is put a nanosecond later.
+            let moved = (tripped == 1 && ago == up) as u64;
+            for after in [0, length.saturating_sub(ago + 1), length.saturating_sub(ago) + moved, length] {
+                let holds = plan.holds(tripped, up + after, 6, 11);
+                prop_assert_eq!(holds, ago + after < length + moved, "{} after {}", after, ago);
+            }
+            prop_assert!(plan.holds((up + early).max(1), up, 6, 11), "a clock that is behind frees nobody");
+            let stays = PlanLimits { brake_seconds: BRAKE_STAYS, ..plan };
+            prop_assert!(stays.holds(tripped, up, 0, 0));
+        }
+    }
+
+    #[test]
+    fn plans_have_different_hashes_and_none_has_that_of_no_plan() {
+        let names = ["standard", "bulk", "php", "a", "b", ""];
+        let mut hashes = names.map(plan_hash).to_vec();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert!(hashes.len() == names.len() && !hashes.contains(&0));
     }
 
     #[test]

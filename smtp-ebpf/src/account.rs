@@ -318,7 +318,7 @@ pub(crate) extern "C" fn brake_holds(kind: u32, id: u64, plan: u32, now: u64) ->
     let Some(limits) = Generation(generation).plan(plan as u16) else { return 0 };
     let (of, failed) = outcomes(account, now);
     let holds = limits.holds(at, now, failed, of);
-    if !holds && by == plan {
+    if !holds && by == limits.plan {
         let _ = BRAKES.remove(account);
     }
     holds as u32
@@ -327,7 +327,7 @@ pub(crate) extern "C" fn brake_holds(kind: u32, id: u64, plan: u32, now: u64) ->
 /// Notes `n` messages with an outcome for the brake of their plan, `failed` of them failed, and trips it when too many
 /// have.
 #[inline(always)]
-pub(crate) fn brake_note(account: Account, plan: u16, limits: &PlanLimits, n: u32, failed: u32, now: u64) {
+pub(crate) fn brake_note(account: Account, limits: &PlanLimits, n: u32, failed: u32, now: u64) {
     let mut purses = KernelPurses::alone();
     let _ = purses.charge(&WindowKey::new(account, Lane::Outcomes), now, Both::UNLIMITED, spans::HOUR, n);
     if failed == 0 {
@@ -341,7 +341,7 @@ pub(crate) fn brake_note(account: Account, plan: u16, limits: &PlanLimits, n: u3
     // One that holds already keeps its time: it lapses when it was to lapse.
     // SAFETY: as in `brake_holds`.
     let holds = matches!(unsafe { BRAKES.get(account) }, Some(tripped) if limits.holds(tripped.at, now, failed, of));
-    let tripped = Tripped { at: now, plan: plan as u32, _pad: 0 };
+    let tripped = Tripped { at: now, plan: limits.plan, _pad: 0 };
     if !holds && BRAKES.insert(account, tripped, 0).is_err() {
         lost(Loss::BrakesFull);
     }

@@ -250,7 +250,7 @@ pub(crate) extern "C" fn note_messages(who: u32, id: u64, n_uid: u64, cgroup: u6
         return 0;
     }
     let failed = if outcome == MessageOutcome::Accepted as u8 { 0 } else { n };
-    brake_note(attempt.account, rule.plan, limits, n, failed, now);
+    brake_note(attempt.account, limits, n, failed, now);
     0
 }
 

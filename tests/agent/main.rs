@@ -24,6 +24,7 @@ mod neighbours;
 mod notify;
 mod page;
 mod pins;
+mod reboot;
 mod refusals;
 mod rehearse;
 mod reload;

@@ -65,12 +65,12 @@ impl Naming {
         match account.kind {
             kind::CGROUP => {
                 let path = self.cgroup_path(account.id)?;
-                Some((container::name_of_cgroup(&path)?, identity("cgroup", &path)))
+                Some((container::name_of_cgroup(&path)?, identity_of_cgroup(&path)))
             }
             kind::NETNS => {
                 let path = proc_path.filter(|path| container::is_container(path));
                 let by_cgroup =
-                    path.and_then(|path| Some((container::name_of_cgroup(path)?, identity("cgroup", path))));
+                    path.and_then(|path| Some((container::name_of_cgroup(path)?, identity_of_cgroup(path))));
                 by_cgroup.or_else(|| {
                     let name = netns::name_of(account.id)?;
                     let identity = identity("netns", &name);
@@ -80,6 +80,11 @@ impl Naming {
             _ => None,
         }
     }
+}
+
+/// What a container is known by whose cgroup has this path, escaped as [`super::label::printable`] does.
+pub fn identity_of_cgroup(path: &str) -> u64 {
+    identity("cgroup", path)
 }
 
 /// FNV-1a: it lies in pinned maps, so it must be the same in every build, which the standard library's hasher does

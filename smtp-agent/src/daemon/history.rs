@@ -287,10 +287,10 @@ pub fn look(shared: &Shared) {
     }
 }
 
-/// Saves the windows, for after a reboot.
+/// Saves windows and brakes, for after a reboot.
 pub fn save(shared: &Shared) {
     let Some(history) = &shared.history.history else { return };
-    match reboot::windows(&shared.maps()) {
+    match reboot::windows(&shared.maps(), &shared.naming) {
         Ok(Some(windows)) => history.tell(Record::Windows(Box::new(windows))),
         Ok(None) => {}
         Err(e) => tracing::warn!("the gate's windows cannot be read for the time after a reboot: {e}"),

@@ -100,12 +100,13 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     let _lock = pins.prepare()?;
     let fresh = pins.state()? != State::Ours;
     let mut gate = Gate::load(&pins, &host, &hierarchy, config.log.probe)?;
-    let left = if fresh && config.history.enabled { reboot::left(&config.paths.state) } else { None };
-    let history_begins = match (&left, fresh) {
-        (Some(_), _) => store::Gate::Restored,
-        (None, true) => store::Gate::Fresh,
-        (None, false) => store::Gate::Adopted,
+    let left = if fresh && config.history.enabled { reboot::left(&config, &hierarchy) } else { None };
+    let (history_begins, left) = match (left, fresh) {
+        (Some(left), _) => (store::Gate::Restored(left.counters), Some(left.begin)),
+        (None, true) => (store::Gate::Fresh, None),
+        (None, false) => (store::Gate::Adopted, None),
     };
+    let knows_containers = left.as_ref().is_some_and(|left| !left.names.is_empty());
     let outcome = arm(&mut gate, &pins, &hierarchy, compiled, &config.paths.state, left).await;
     let (maps, following, watch) = outcome.inspect_err(|_| {
         if fresh {
@@ -147,6 +148,10 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     shared.status.reloaded(unresolved, max_users, moment);
     shared.status.ready.store(true, Ordering::Relaxed);
     shared.replaced.notify_one();
+    if knows_containers {
+        // Of which something may have been said by hand.
+        shared.named.notify_one();
+    }
 
     let mut tasks = JoinSet::new();
     let events = Events::open(&shared.pins)?;
@@ -225,7 +230,12 @@ async fn arm(
     let mut maps = gate.maps()?;
     if let Some(left) = left {
         maps.begin_with(&left)?;
-        tracing::info!(windows = left.windows.len(), "limits and counts go on where the boot before left them");
+        tracing::info!(
+            windows = left.windows.len(),
+            brakes = left.brakes.len(),
+            containers = left.names.len(),
+            "limits and counts go on where the boot before left them"
+        );
     }
     maps.make_overflow_windows()?;
     maps.make_overflow_tallies()?;

@@ -294,15 +294,14 @@ impl Maps {
         Ok(windows)
     }
 
-    /// When the failure brake of an account was tripped, in nanoseconds of the boot clock. It may have let go since.
+    /// When the failure brake of an account was tripped ([`Tripped::at`]). It may have let go since.
     pub fn tripped(&self, account: Account) -> Option<u64> {
         self.brakes.get(&account, 0).ok().map(|tripped| tripped.at)
     }
 
     /// Every account whose brake was tripped.
     pub fn brakes(&self) -> Result<Vec<(Account, u64)>> {
-        let all = entries(&self.brakes, map::BRAKES)?;
-        Ok(all.into_iter().map(|(account, tripped)| (account, tripped.at)).collect())
+        Ok(self.all_brakes()?.into_iter().map(|(account, tripped)| (account, tripped.at)).collect())
     }
 
     /// Counts of sessions, messages and recipients.

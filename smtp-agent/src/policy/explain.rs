@@ -8,6 +8,7 @@ use smtp_common::{
     counter::{Reason, Verdict},
     decide::{Ask, Decision, Purses, Shared, charge_chain, decide, decide_units, put_off, uncharge_chain},
     level::{Level, Purse, purse_flag},
+    names::Tripped,
     rule::{Action, BRAKE_STAYS, Limit, Origin, PlanLimits, Policy, Rule, rule_flag},
     tally::Unit,
     window::{Both, Lane, Receipt, SLOTS, Span, WindowKey, Windows},
@@ -21,7 +22,7 @@ pub struct Copy {
     pub windows: HashMap<WindowKey, Windows>,
     /// What the account's plan limits besides connections.
     pub limits: Option<PlanLimits>,
-    /// When the account's failure brake was tripped, in nanoseconds of the boot clock.
+    /// When the account's failure brake was tripped ([`Tripped::at`]).
     pub tripped: Option<u64>,
     /// What the account shares with others, and what its cgroup does, with what each limit is called.
     pub shared: [Vec<(Purse, String)>; 2],
@@ -248,7 +249,7 @@ impl Question<'_> {
             failed_percent: (messages > 0).then(|| (failed as f64 * 1000.0 / messages as f64).round() / 10.0),
             max_failed_percent: limits.max_failed_percent,
             min_failed: limits.min_failed,
-            tripped_seconds_ago: tripped.map(|then| now.saturating_sub(then) / SECOND),
+            tripped_seconds_ago: tripped.map(|then| Tripped::ago(then, now) / SECOND),
             lapses_in_seconds: tripped.map(|then| (lapse(copy, &limits, account, then, now) - now).div_ceil(SECOND)),
         })
     }
@@ -278,7 +279,7 @@ fn lapse(copy: &Copy, limits: &PlanLimits, account: Account, tripped: u64, now: 
     match limits.brake_seconds {
         0 => falls,
         BRAKE_STAYS => u64::MAX,
-        seconds => falls.min(tripped + seconds as u64 * SECOND),
+        seconds => falls.min(now + (seconds as u64 * SECOND).saturating_sub(Tripped::ago(tripped, now))),
     }
 }
 

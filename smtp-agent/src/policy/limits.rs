@@ -4,7 +4,7 @@ use chrono::{Datelike, Timelike};
 use smtp_common::{
     connection::Account,
     level::{Level, Purse, purse_flag},
-    rule::{Action, BRAKE_STAYS, Limit, NO_PLAN, Origin, PlanLimits, Rule, rule_flag},
+    rule::{Action, BRAKE_STAYS, Limit, NO_PLAN, Origin, PlanLimits, Rule, plan_hash, rule_flag},
     window::{Both, UNLIMITED},
 };
 
@@ -103,6 +103,7 @@ pub fn plan_limits(plan: &Plan, moment: Moment) -> PlanLimits {
             Release::After(time) => time.as_secs() as u32,
             Release::Never => BRAKE_STAYS,
         },
+        plan: plan_hash(&plan.name),
         ..limits
     }
 }

@@ -182,6 +182,15 @@ fn every_table(db: &Connection) -> Result<(), Trouble> {
 
 /// Opens the history to read, beside a writer or without one.
 pub fn open_to_read(state: &Path) -> Result<Connection, Trouble> {
+    open_readable(state, readable)
+}
+
+/// The same of any version that was before this one: what is saved over a reboot is in the tables of the first.
+pub(super) fn open_to_restore(state: &Path) -> Result<Connection, Trouble> {
+    open_readable(state, |db| if is_empty(db)? { Err(Trouble::Absent) } else { check(db) })
+}
+
+fn open_readable(state: &Path, readable: impl Fn(&Connection) -> Result<(), Trouble>) -> Result<Connection, Trouble> {
     let path = fs::canonicalize(state)?.join(NAME);
     let found = fs::symlink_metadata(&path)?;
     if !found.is_file() {

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use smtp_common::{
     connection::Route,
     counter::{Reason, Verdict},
@@ -60,7 +61,7 @@ impl Named {
     }
 }
 
-/// The kernel's windows, by the wall clock.
+/// The kernel's windows and tripped brakes, by the wall clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Windows {
     pub time: Millis,
@@ -69,6 +70,29 @@ pub struct Windows {
     pub windows: Vec<Window>,
     /// Kind and number of each account, in the order in which they were first seen.
     pub accounts: Vec<(u32, u64)>,
+    pub brakes: Vec<Brake>,
+    /// Those of the accounts whose numbers are of this boot only, the first seen first.
+    pub containers: Vec<Container>,
+}
+
+/// A failure brake that was tripped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brake {
+    pub kind: u32,
+    pub id: u64,
+    pub at: Millis,
+    /// `smtp_common::rule::plan_hash` of the plan's name.
+    pub plan: u32,
+}
+
+/// What a container is known by in any boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    pub kind: u32,
+    pub id: u64,
+    /// Hash of its cgroup's path, or of its namespace's name.
+    pub identity: u64,
+    pub name: String,
 }
 
 /// One window of one account, or of what accounts share.

@@ -1,4 +1,7 @@
-//! The kernel's windows and counters as they stood last, to be put back after a reboot.
+//! The kernel's windows, counters and tripped brakes as they stood last, to be put back after a reboot.
+//!
+//! Windows have a table, counters are in that of the totals, and the rest is JSON in `meta`, so that a file of before is read
+//! without it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -6,6 +9,7 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     file::{self, Trouble},
@@ -25,8 +29,8 @@ type Key = (u32, i64, u32, u32);
 #[derive(Default)]
 pub(super) struct Known {
     charges: Option<HashMap<Key, String>>,
-    /// Boot and accounts.
-    head: Option<(String, usize)>,
+    /// By their keys in `meta`.
+    texts: HashMap<&'static str, String>,
 }
 
 impl Known {
@@ -57,16 +61,35 @@ impl Known {
             remove.execute(*key)?;
         }
         known.retain(|key, _| there.contains(key));
-        let head = (now.boot.clone(), now.accounts.len());
-        if self.head.as_ref() != Some(&head) {
-            let mut set =
-                db.prepare_cached("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value")?;
-            set.execute(("boot", &now.boot))?;
-            set.execute(("accounts", serde_json::to_string(&now.accounts).unwrap_or_default()))?;
-            self.head = Some(head);
+        let texts = [
+            ("boot", now.boot.clone()),
+            ("accounts", json(&now.accounts)),
+            ("brakes", json(&now.brakes)),
+            ("containers", json(&now.containers)),
+        ];
+        let mut set =
+            db.prepare_cached("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value")?;
+        for (key, text) in texts {
+            if self.texts.get(key) != Some(&text) {
+                set.execute((key, &text))?;
+                self.texts.insert(key, text);
+            }
         }
         Ok(())
     }
+}
+
+fn json(list: &impl Serialize) -> String {
+    serde_json::to_string(list).expect("lists of numbers and texts are always JSON")
+}
+
+/// A file of before has none.
+fn list<T: DeserializeOwned>(key: &str, text: Option<String>) -> Vec<T> {
+    let read = text.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text));
+    read.unwrap_or_else(|e| {
+        tracing::warn!("the {key} that were saved for the time after a reboot cannot be read and are forgotten: {e}");
+        Vec::new()
+    })
 }
 
 /// "TIME COUNT TIME COUNT …"
@@ -87,7 +110,7 @@ fn read_charges(db: &Connection) -> Result<HashMap<Key, String>> {
 
 /// Reads what was saved; `None` where nothing ever was.
 pub fn read(state: &Path) -> Result<Option<Saved>, Trouble> {
-    let db = match file::open_to_read(state) {
+    let db = match file::open_to_restore(state) {
         Err(Trouble::Absent) => return Ok(None),
         other => other?,
     };
@@ -96,7 +119,9 @@ pub fn read(state: &Path) -> Result<Option<Saved>, Trouble> {
         find.query_row([key], |row| row.get::<_, String>(0)).optional()
     };
     let Some(boot) = meta("boot")? else { return Ok(None) };
-    let accounts = meta("accounts")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let accounts = list("accounts", meta("accounts")?);
+    let brakes = list("brakes", meta("brakes")?);
+    let containers = list("containers", meta("containers")?);
     let windows = read_charges(&db)?.into_iter().map(|((kind, id, lane, span), charges)| Window {
         kind,
         id: id as u64,
@@ -104,7 +129,7 @@ pub fn read(state: &Path) -> Result<Option<Saved>, Trouble> {
         span,
         charges: parsed(&charges),
     });
-    let windows = Windows { time: 0, boot, windows: windows.collect(), accounts };
+    let windows = Windows { time: 0, boot, windows: windows.collect(), accounts, brakes, containers };
     let counters = counters(&db)?.into_iter().map(|(id, n)| (id, n as u64)).collect();
     Ok(Some(Saved { windows, counters }))
 }

@@ -15,6 +15,7 @@
 //! note                 what is worth a line of its own: a limit reached, a brake
 //! kernel_window        the kernel's windows, slot by slot, by the wall clock
 //! host                 what the DNS calls an address, where the configuration has it asked
+//! meta                 single values; of the kernel's state also tripped brakes, containers and the order of accounts
 //! ```
 
 use rusqlite::Connection;

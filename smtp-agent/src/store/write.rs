@@ -27,15 +27,19 @@ const REMEMBERED: usize = 10_000;
 /// Says that the counters were looked at from their beginning on, or once.
 const COUNTS: &str = "INSERT INTO meta VALUES ('counts', 1) ON CONFLICT DO NOTHING";
 
+/// How high a counter stands.
+const KEEP: &str = "INSERT INTO counter (kind, id, what, route, port, which, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT DO UPDATE SET n = excluded.n";
+
 /// Whether the kernel counts on or has begun anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
     /// Its counters began at 0 when this agent started.
     Fresh,
     /// Its counters went on while no agent looked.
     Adopted,
-    /// They were put back as the history had them, but for those of containers, which have other numbers now.
-    Restored,
+    /// They were put back as the history had them, but for those of containers, which have other numbers now: these.
+    Restored(Vec<(CounterId, u64)>),
 }
 
 /// An open history and what its writer remembers of it.
@@ -63,14 +67,22 @@ enum Table {
 
 impl Writing {
     pub fn open(state: &Path, gate: Gate) -> Result<(Self, Option<Aside>), Trouble> {
-        let (db, aside) = file::open(state)?;
+        let (mut db, aside) = file::open(state)?;
         if gate == Gate::Fresh {
             db.execute("DELETE FROM counter", [])?;
             db.execute(COUNTS, [])?;
         }
-        if gate == Gate::Restored {
+        if let Gate::Restored(counters) = gate {
+            let all = db.transaction()?;
             let gone = "DELETE FROM counter WHERE kind IN (?1, ?2)";
-            db.execute(gone, [kind::CGROUP, kind::NETNS])?;
+            all.execute(gone, [kind::CGROUP, kind::NETNS])?;
+            let mut put = all.prepare(KEEP)?;
+            for (id, n) in counters {
+                let n = i64::try_from(n).unwrap_or(i64::MAX);
+                put.execute(params![id.kind, id.id as i64, id.what, id.route, id.port, id.which, n])?;
+            }
+            drop(put);
+            all.commit()?;
         }
         let counts: bool =
             db.query_row("SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'counts')", [], |row| row.get(0))?;
@@ -226,10 +238,7 @@ impl Writing {
             self.counters = Some(saved::counters(&self.db)?.into_iter().collect());
         }
         let before = self.counters.as_mut().expect("it was just read");
-        let mut keep = self.db.prepare_cached(
-            "INSERT INTO counter (kind, id, what, route, port, which, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT DO UPDATE SET n = excluded.n",
-        )?;
+        let mut keep = self.db.prepare_cached(KEEP)?;
         let mut book = self.db.prepare_cached(
             "INSERT INTO total (level, t, account, what, route, port, which, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT DO UPDATE SET n = n + excluded.n",

@@ -262,7 +262,7 @@ impl Writer {
 
     fn reopen(&mut self) {
         let limits = self.limits();
-        match Writing::open(&self.state, self.gate) {
+        match Writing::open(&self.state, self.gate.clone()) {
             Ok((mut open, aside)) => {
                 if let Some(aside) = aside {
                     tracing::error!(

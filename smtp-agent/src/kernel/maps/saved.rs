@@ -1,14 +1,14 @@
-//! Windows, counters and accounts taken out of the maps, and put back into those of a fresh gate.
+//! Windows, counters, tripped brakes and accounts taken out of the maps, and put back into those of a fresh gate.
 
 use smtp_common::{
     connection::Account,
     counter::{AccountState, CounterKey},
-    names::map,
+    names::{Tripped, map},
     tally::TallyKey,
     window::{LockedWindows, WindowKey, Windows},
 };
 
-use super::{Maps, failed, walk};
+use super::{Maps, entries, failed, text, walk};
 use crate::exit::Result;
 
 /// What a fresh gate begins with.
@@ -19,6 +19,9 @@ pub struct Begin {
     pub tallies: Vec<(TallyKey, u64)>,
     /// In the order in which they were first seen.
     pub accounts: Vec<Account>,
+    pub brakes: Vec<(Account, Tripped)>,
+    /// Containers with their names and identities.
+    pub names: Vec<(Account, String, u64)>,
 }
 
 impl Maps {
@@ -33,6 +36,17 @@ impl Maps {
         Ok(all)
     }
 
+    /// Every brake that was tripped, whether it holds or not.
+    pub fn all_brakes(&self) -> Result<Vec<(Account, Tripped)>> {
+        entries(&self.brakes, map::BRAKES)
+    }
+
+    /// What a container is called, and what it is known by where that is known.
+    pub fn identified(&self, account: Account) -> Option<(String, u64)> {
+        let name = self.names.get(&account, 0).ok()?;
+        (name.identity != 0).then(|| (text(&name), name.identity))
+    }
+
     /// Puts back what was taken out of the maps of another boot. For a gate that is not attached yet.
     pub fn begin_with(&mut self, begin: &Begin) -> Result<()> {
         for (key, windows) in &begin.windows {
@@ -44,6 +58,12 @@ impl Maps {
         }
         for (key, count) in &begin.tallies {
             self.tallies.insert(key, count, 0).map_err(|e| failed(map::TALLIES, &e))?;
+        }
+        for (account, tripped) in &begin.brakes {
+            self.brakes.insert(account, tripped, 0).map_err(|e| failed(map::BRAKES, &e))?;
+        }
+        for (account, name, identity) in &begin.names {
+            self.set_name(*account, name, *identity)?;
         }
         for (order, account) in begin.accounts.iter().enumerate() {
             // Before everyone who is seen from now on.

@@ -1,5 +1,5 @@
 use smtp_common::{
-    rule::Limit,
+    rule::{Limit, plan_hash},
     window::{Both, UNLIMITED},
 };
 
@@ -84,9 +84,10 @@ fn a_plan_says_what_it_limits_besides_connections() {
         max_failed_percent: 50,
         min_failed: 7,
         brake_seconds: 5400,
-        _pad: 0,
+        plan: plan_hash("full"),
     };
-    let brake = PlanLimits { max_failed_percent: 20, min_failed: 5, ..PlanLimits::NONE };
+    let plan = plan_hash("brake");
+    let brake = PlanLimits { max_failed_percent: 20, min_failed: 5, plan, ..PlanLimits::NONE };
     let budget = PlanLimits { recipients: Both { hour: UNLIMITED, day: 8 }, ..PlanLimits::NONE };
     assert_eq!(got.plans[..4], [PlanLimits::NONE, full, brake, budget]);
     let unlimited = Both::UNLIMITED;

@@ -84,6 +84,7 @@ fn a_history_of_a_version_before_gets_a_table_for_names() {
     db.execute_batch("DROP TABLE host; PRAGMA user_version = 1").unwrap();
     drop(db);
     assert!(matches!(Reader::open(state), Err(Trouble::Refused(why)) if why.contains("earlier smtp-agent")));
+    assert!(super::super::saved::read(state).is_ok(), "what is to be put back after a reboot is read all the same");
     write(state, Gate::Adopted, &[Record::Hosts(vec![host(1, Some("a.example"), Named::Ptr, TODAY)])]);
     assert_eq!(Reader::open(state).unwrap().host("192.0.2.1").unwrap().as_deref(), Some("a.example"));
 }

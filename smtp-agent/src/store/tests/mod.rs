@@ -2,6 +2,7 @@
 
 mod disk;
 mod hosts;
+mod saved;
 mod sums;
 
 use std::{path::Path, sync::Arc, time::Duration};
