@@ -1,5 +1,9 @@
 //! The script behind an attempt, with the real PHP and cron of Debian.
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 use smtp_tests::{Listener, World, mta::Web, poll, uid};
 use std::time::Duration;
@@ -26,6 +30,15 @@ fn host(files: &[(&str, u32, String)]) -> Web {
 #[track_caller]
 fn culprit(listener: &Listener) -> Value {
     listener.wait_for("connect", 1)[0]["culprit"].clone()
+}
+
+/// What happens while the agent, which has this number, cannot look: it is stopped.
+#[track_caller]
+fn unseen(agent: i32, f: impl FnOnce()) {
+    let agent = Pid::from_raw(agent);
+    kill(agent, Signal::SIGSTOP).expect("a signal");
+    f();
+    kill(agent, Signal::SIGCONT).expect("a signal");
 }
 
 #[test]
@@ -57,19 +70,136 @@ fn a_script_that_php_fpm_has_done_with_is_told_by_its_directory() {
     let web = host(&[("/srv/shop/wp-content/x.php", uid::SENDER, quick)]);
     let _fpm = web.fpm("www", "shop", world.cgroup());
     let listener = Listener::start(&world);
-    let agent = nix::unistd::Pid::from_raw(world.agent.pid());
-    let signal = |signal| nix::sys::signal::kill(agent, signal).expect("a signal");
-    signal(nix::sys::signal::Signal::SIGSTOP);
-    web.request("/srv/shop/wp-content/x.php", world.cgroup());
-    // The next request takes the same slot: what stands there now is not what connected.
+    let agent = world.agent.pid();
     web.put("/srv/shop/idle.php", uid::SENDER, "<?php echo 1;\n");
-    for _ in 0..4 {
-        web.request("/srv/shop/idle.php", world.cgroup());
-    }
-    signal(nix::sys::signal::Signal::SIGCONT);
+    unseen(agent, || {
+        web.request("/srv/shop/wp-content/x.php", world.cgroup());
+        // The next request takes the same slot: what stands there now is not what connected.
+        for _ in 0..4 {
+            web.request("/srv/shop/idle.php", world.cgroup());
+        }
+    });
     let culprit = culprit(&listener);
     assert_eq!(culprit["script"]["path"], format!("{}/srv/shop/wp-content/", web.path().display()), "{culprit}");
     assert_eq!(culprit["script"]["how"], "directory");
+}
+
+#[test]
+fn a_script_that_apache_runs_is_named_by_the_php_in_it() {
+    let world = World::with("");
+    let web = host(&[
+        ("/srv/shop/contact/send.php", uid::SENDER, mail_php(&world)),
+        ("/srv/shop/index.php", uid::SENDER, "<?php include 'contact/send.php';\n".into()),
+    ]);
+    let service = world.cgroup().child("apache2.service");
+    let apache = web.apache("shop", "/srv/shop", "", &service);
+    let listener = Listener::start(&world);
+    assert_eq!(apache.get("/contact/send.php"), "sent");
+    let culprit = culprit(&listener);
+    assert_eq!(culprit["script"]["path"], "/srv/shop/contact/send.php", "{culprit}");
+    assert_eq!(culprit["script"]["how"], "php");
+    assert_eq!(culprit["exe"], format!("{}/usr/sbin/apache2", web.path().display()));
+    assert_eq!(culprit["cwd"], format!("{}/srv/shop/contact", web.path().display()));
+    let origin = &culprit["origin"];
+    assert_eq!((&origin["kind"], &origin["name"]), (&"service".into(), &"apache2.service".into()), "{culprit}");
+    assert_eq!(culprit["lineage"][0]["tgid"], apache.pid().as_raw(), "{culprit}");
+    // A front controller is what was asked for, whatever it includes.
+    apache.get("/index.php");
+    let second = &listener.wait_for("connect", 2)[1]["culprit"];
+    assert_eq!(second["script"]["path"], "/srv/shop/index.php", "{second}");
+    // Afterwards the history tells it.
+    let told = who(&world, uid::SENDER);
+    assert_eq!(told["actors"][0]["culprit"]["script"]["how"], "php", "{told:#}");
+    let answer = world.agent.cli(&["who", "--user", &uid::SENDER.to_string()]).expect_ok("who").stdout;
+    for part in ["/usr/sbin/apache2", "(php)", "service apache2.service", "the script: "] {
+        assert!(answer.contains(part), "{part} is missing in:\n{answer}");
+    }
+}
+
+#[test]
+fn a_script_that_apache_has_done_with_is_told_by_its_directory() {
+    let mut world = World::with("");
+    let quick = mail_php(&world).replace("usleep(300000);", "");
+    let late = format!("<?php register_shutdown_function(function () {{ {} }});\n", quick.replace("<?php", ""));
+    let elsewhere = format!("<?php chdir('/srv'); {}", mail_php(&world).replace("<?php", ""));
+    let web = host(&[
+        ("/srv/shop/wp-content/x.php", uid::SENDER, quick),
+        ("/srv/shop/wp-content/late.php", uid::SENDER, late),
+        ("/srv/shop/wp-content/elsewhere.php", uid::SENDER, elsewhere),
+        ("/srv/shop/wp-content/idle.php", uid::SENDER, "<?php echo 1;\n".into()),
+    ]);
+    let apache = web.apache("shop", "/srv/shop", "", world.cgroup());
+    let listener = Listener::start(&world);
+    let agent = world.agent.pid();
+    unseen(agent, || {
+        apache.get("/wp-content/x.php");
+        // What the worker serves next is not what connected, in the same directory or not.
+        apache.get("/wp-content/idle.php");
+    });
+    let first = culprit(&listener);
+    assert_eq!(first["script"]["path"], format!("{}/srv/shop/wp-content/", web.path().display()), "{first}");
+    assert_eq!(first["script"]["how"], "directory");
+    // PHP has left the directory before it runs what was registered for the end.
+    apache.get("/wp-content/late.php");
+    let second = &listener.wait_for("connect", 2)[1]["culprit"];
+    assert_eq!(second["cwd"], web.path().display().to_string());
+    assert_eq!(second["script"], Value::Null, "{second}");
+    // A script may go elsewhere: no more than where it was is claimed.
+    apache.get("/wp-content/elsewhere.php");
+    let third = &listener.wait_for("connect", 3)[2]["culprit"];
+    assert_eq!(third["script"]["path"], format!("{}/srv/", web.path().display()), "{third}");
+    assert_eq!(third["script"]["how"], "directory");
+}
+
+/// A sendmail of Debian's that connects by itself, as whoever runs it.
+fn msmtp(world: &World) -> String {
+    let to = world.sink_address();
+    format!("/usr/bin/msmtp --host={} --port={} --from=shop@client.test --timeout=9", to.ip(), to.port())
+}
+
+#[test]
+fn mail_of_php_in_apache_leads_back_to_its_script() {
+    let world = World::with("");
+    let form = "<?php echo mail('a@far.test', 'x', 'x') ? 'mailed' : 'not';\n".to_owned();
+    let web = host(&[("/srv/shop/form.php", uid::SENDER, form)]);
+    let sendmail = format!("php_admin_value sendmail_path '{} -t'\n", msmtp(&world));
+    let apache = web.apache("shop", "/srv/shop", &sendmail, world.cgroup());
+    let listener = Listener::start(&world);
+    assert_eq!(apache.get("/form.php"), "mailed");
+    let culprit = culprit(&listener);
+    assert_eq!(culprit["exe"], format!("{}/usr/bin/msmtp", web.path().display()), "{culprit}");
+    let script = &culprit["script"];
+    assert_eq!((&script["path"], &script["how"]), (&"/srv/shop/form.php".into(), &"php".into()), "{culprit}");
+}
+
+/// Two sites with one user between them, and a worker that has gone on when the bot of the first connects.
+#[test]
+fn what_a_script_leaves_running_is_not_laid_at_the_next_one() {
+    let world = World::with("");
+    let bot = format!("<?php exec(\"(sleep 1; {} a@far.test) </dev/null >/dev/null 2>&1 &\");\n", msmtp(&world));
+    let slow = "<?php sleep(3); echo 'slow';\n".to_owned();
+    let web = host(&[("/srv/sites/a/bot.php", uid::SENDER, bot), ("/srv/sites/b/slow.php", uid::SENDER, slow)]);
+    let apache = web.apache("shop", "/srv/sites", "", world.cgroup());
+    let listener = Listener::start(&world);
+    apache.get("/a/bot.php");
+    assert_eq!(apache.get("/b/slow.php"), "slow");
+    let culprit = culprit(&listener);
+    let worker = &culprit["lineage"][1];
+    assert_eq!((&worker["comm"], &worker["uid"]), (&"apache2".into(), &uid::SENDER.into()), "{culprit}");
+    assert_eq!(culprit["script"], Value::Null, "{culprit}");
+}
+
+#[test]
+fn a_site_of_its_own_user_in_apache_is_told_with_its_user() {
+    let world = World::with("");
+    let web = host(&[("/srv/blog/post.php", uid::OTHER, mail_php(&world))]);
+    let apache = web.apache_as_owner("blog", "/srv/blog", world.cgroup());
+    let listener = Listener::start(&world);
+    assert_eq!(apache.get("/post.php"), "sent");
+    let event = &listener.wait_for("connect", 1)[0];
+    assert_eq!(event["uid"], uid::OTHER, "{event}");
+    let script = &event["culprit"]["script"];
+    assert_eq!((&script["path"], &script["how"]), (&"/srv/blog/post.php".into(), &"php".into()), "{event}");
 }
 
 #[test]
@@ -87,14 +217,23 @@ fn php_on_the_command_line_and_as_cgi_is_named() {
     assert_eq!(second["script"]["path"], "/srv/shop/send.php", "{second}");
     assert_eq!(second["script"]["how"], "environment");
     // One that is gone before anybody could look: its environment went with it.
-    let agent = nix::unistd::Pid::from_raw(world.agent.pid());
-    let signal = |signal| nix::sys::signal::kill(agent, signal).expect("a signal");
-    signal(nix::sys::signal::Signal::SIGSTOP);
-    web.cgi("/srv/shop/send.php", uid::SENDER, world.cgroup());
-    signal(nix::sys::signal::Signal::SIGCONT);
+    let agent = world.agent.pid();
+    unseen(agent, || drop(web.cgi("/srv/shop/send.php", uid::SENDER, world.cgroup())));
     let third = &listener.wait_for("connect", 3)[2]["culprit"];
     assert_eq!(third["script"]["path"], format!("{}/srv/shop/", web.path().display()), "{third}");
     assert_eq!(third["script"]["how"], "directory");
+}
+
+#[test]
+fn a_cgi_that_serves_by_fastcgi_says_which_script() {
+    let world = World::with("");
+    let web = host(&[("/srv/shop/send.php", uid::SENDER, mail_php(&world))]);
+    let _cgi = web.fastcgi(uid::SENDER, world.cgroup());
+    let listener = Listener::start(&world);
+    let page = web.request_by_fastcgi("/srv/shop/send.php", world.cgroup());
+    assert!(page.stdout.ends_with("sent"), "{page:?}");
+    let script = &culprit(&listener)["script"];
+    assert_eq!((&script["path"], &script["how"]), (&"/srv/shop/send.php".into(), &"php".into()), "{script}");
 }
 
 #[test]

@@ -15,15 +15,16 @@ fn by_destination(world: &World) -> BTreeMap<String, i64> {
     let said = world.agent.cli(&["report", "--by", "destination", "--json"]).expect_ok("a report");
     let said: Value = serde_json::from_str(&said.stdout).must("JSON");
     let rows = said["rows"].as_array().must("rows").iter();
-    rows.map(|row| (row["name"].as_str().must("a name").to_owned(), row["attempts"].as_i64().must("attempts"))).collect()
+    rows.map(|row| (row["name"].as_str().must("a name").to_owned(), row["attempts"].as_i64().must("attempts")))
+        .collect()
 }
 
 #[test]
 fn destinations_have_names_where_they_are_asked_for_and_none_that_the_dns_does_not_confirm() {
     let world = World::with("");
     let (mx, ptr) = (world.veth.far.v4.into(), world.veth.far.v6.into());
-    for (to, times) in [(mx, 3), (ptr, 2)] {
-        assert_eq!(world.dial_to(to, 25).uid(uid::SENDER).count(times).run().ok(), times as usize);
+    for (to, times) in [(mx, 3_u32), (ptr, 2)] {
+        assert_eq!(world.dial_to(to, 25).uid(uid::SENDER).count(times).run().ok(), u64::from(times));
     }
     let plain = [(mx.to_string(), 3), (ptr.to_string(), 2)].into();
     eventually(PATIENCE, "they are in the history", || by_destination(&world) == plain);

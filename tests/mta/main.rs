@@ -2,6 +2,7 @@
 
 mod clients;
 mod culprits;
+mod destinations;
 mod doctor;
 mod limits;
 mod notify;

@@ -52,8 +52,9 @@ impl Again {
     }
 
     pub(super) fn keep(&self, process: ProcessKey, likeness: u64, culprit: &Culprit) {
-        // A worker of PHP-FPM serves one script after the other, and only its memory says which.
-        if culprit.script.as_ref().is_some_and(|script| script.how == how::FPM || script.how == how::DIRECTORY) {
+        // A worker of a web server serves one script after the other, and only its memory says which.
+        let of_a_worker = [how::FPM, how::PHP, how::DIRECTORY];
+        if culprit.script.as_ref().is_some_and(|script| of_a_worker.contains(&script.how.as_str())) {
             return;
         }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -64,6 +64,8 @@ pub mod how {
     pub const SHEBANG: &str = "shebang";
     /// PHP-FPM's scoreboard names it for the request that the worker serves.
     pub const FPM: &str = "fpm";
+    /// The PHP in the process names it for the request that it serves (Apache's module, FastCGI).
+    pub const PHP: &str = "php";
     /// It stands in the command line, where the interpreter expects it.
     pub const ARGUMENT: &str = "argument";
     /// `SCRIPT_FILENAME` of the environment (CGI, suPHP).

@@ -21,7 +21,7 @@ const SCRIPT_LEN: usize = 256;
 /// How far behind the `pid` the `request_uri` may begin: counters and times lie between, more in later versions.
 const URI_AFTER_PID: std::ops::Range<usize> = 16..192;
 
-const METHODS: [&[u8]; 8] = [b"GET", b"POST", b"HEAD", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND"];
+pub(super) const METHODS: [&[u8]; 8] = [b"GET", b"POST", b"HEAD", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND"];
 
 pub(super) fn is_fpm(exe: &[u8]) -> bool {
     path::file_name(exe).starts_with(b"php-fpm")
@@ -35,7 +35,9 @@ pub(super) fn pool(command_line: &[u8]) -> Option<&[u8]> {
 
 /// The script that `process` serves, if it lies in `directory`: PHP goes there before it runs it.
 pub(super) fn script(living: &Living, process: ProcessKey, directory: &[u8]) -> Option<Vec<u8>> {
-    let maps = fs::read_to_string(living.path("maps")).ok()?;
+    // A name that is no UTF-8 must not hide the rest.
+    let maps = fs::read(living.path("maps")).ok()?;
+    let maps = String::from_utf8_lossy(&maps);
     let memory = fs::File::open(living.path("mem")).ok()?;
     // The opcode cache is shared as well, and far larger.
     for (start, end) in maps.lines().filter_map(shared).filter(|(start, end)| end.saturating_sub(*start) <= LARGEST) {
@@ -79,11 +81,15 @@ fn slot(fields: &[u8]) -> Option<&[u8]> {
     (uri.starts_with(b"/") && METHODS.contains(&method) && script.starts_with(b"/")).then_some(script)
 }
 
-/// Whether a script lies in the directory that its process is in, links followed as the process would.
-fn is_in(living: &Living, script: &[u8], directory: &[u8]) -> bool {
+/// Whether a script lies in the directory that its process was seen in, links followed as the process would.
+pub(super) fn is_in(living: &Living, script: &[u8], directory: &[u8]) -> bool {
     let parent = path::directory(script);
     if parent == directory {
         return true;
+    }
+    // By another name, which says something only while the process has not gone on to another request.
+    if living.cwd().as_deref() != Some(directory) {
+        return false;
     }
     let Ok(parent) = std::str::from_utf8(parent) else { return false };
     // Its own root: of a pool with `chroot`, or of a container.

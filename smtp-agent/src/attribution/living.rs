@@ -59,6 +59,13 @@ impl Living {
         Some(fs::read_link(self.path("cwd")).ok()?.into_os_string().into_vec())
     }
 
+    /// Its real uid.
+    pub fn uid(&self) -> Option<u32> {
+        let status = self.read("status")?;
+        let real = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+        std::str::from_utf8(real).ok()?.split_ascii_whitespace().next()?.parse().ok()
+    }
+
     /// The command line as the process shows it; `None` for a kernel thread.
     pub fn command_line(&self) -> Option<Vec<u8>> {
         self.read("cmdline").filter(|bytes| !bytes.is_empty())
@@ -98,6 +105,7 @@ mod tests {
         let living = Living::open(own()).unwrap();
         assert_eq!(living.exe().unwrap(), std::env::current_exe().unwrap().into_os_string().into_vec());
         assert!(!living.command_line().unwrap().is_empty());
+        assert_eq!(living.uid().unwrap(), nix::unistd::getuid().as_raw());
         assert!(living.variable("PATH").is_some() && living.variable("PAT").is_none());
         assert!(Living::open(ProcessKey { start: own().start + NANOS_PER_TICK, ..own() }).is_none());
     }

@@ -10,9 +10,11 @@ mod family;
 mod fpm;
 pub mod living;
 pub mod mask;
+mod memory;
 mod origin;
 pub mod panel;
 mod path;
+mod php;
 mod script;
 mod subject;
 
@@ -32,7 +34,7 @@ pub use culprit::Culprit;
 use culprit::{Ancestor, Script};
 use family::Families;
 use mask::Mask;
-use subject::Subject;
+use subject::{Near, Subject};
 
 use crate::accounts::{container::unit_of_cgroup, label::printable};
 
@@ -167,8 +169,13 @@ impl Attributor {
 /// The script that the process runs, or else the nearest above it that the same user runs.
 fn script_behind(subjects: &[Subject]) -> Option<Script> {
     let uid = subjects.first()?.uid;
-    let same_user = subjects.iter().take_while(|subject| subject.uid == uid);
-    let (path, how) = same_user.take(CLIMB).find_map(Subject::script).filter(|(path, _)| path.len() <= LONGEST_PATH)?;
+    let near =
+        |at: usize| Near { child: at.checked_sub(1).map(|below| &subjects[below]), parent: subjects.get(at + 1) };
+    let same_user = subjects.iter().enumerate().take_while(|(_, subject)| subject.uid == uid);
+    let (path, how) = same_user
+        .take(CLIMB)
+        .find_map(|(at, subject)| subject.script(near(at)))
+        .filter(|(path, _)| path.len() <= LONGEST_PATH)?;
     Some(Script { path: printable(&path), how: how.to_owned() })
 }
 

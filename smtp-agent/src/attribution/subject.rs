@@ -9,13 +9,18 @@ use super::{
     living::Living,
     origin::Step,
     path,
+    php::{self, Serves},
     script::{self, Said},
 };
 
 use crate::accounts::label::printable_until_nul;
 
-/// Web servers that run PHP in their own processes, which go to the script's directory.
-const WEB_SERVERS: [&[u8]; 6] = [b"apache2", b"httpd", b"httpd.worker", b"httpd.event", b"litespeed", b"lshttpd"];
+/// The processes on both sides of one, on the way up.
+#[derive(Clone, Copy)]
+pub(super) struct Near<'a> {
+    pub(super) child: Option<&'a Subject>,
+    pub(super) parent: Option<&'a Subject>,
+}
 
 pub(super) struct Subject {
     pub(super) process: ProcessKey,
@@ -28,6 +33,8 @@ pub(super) struct Subject {
     /// More follows.
     args_cut: bool,
     execution: Option<Box<Execution>>,
+    /// Of its own, or of the process it was forked from.
+    executed_itself: bool,
     living: Option<Living>,
 }
 
@@ -52,6 +59,7 @@ impl Subject {
             args,
             args_cut,
             execution: memory.execution(portrait.image),
+            executed_itself: portrait.image == portrait.process,
             living,
         }
     }
@@ -66,13 +74,15 @@ impl Subject {
         let args = shown.or_else(|| execution.as_ref().map(|execution| execution.args().to_vec()));
         Self {
             process,
-            uid: ancestor.uid,
+            // What is remembered is from before a worker of a server became another user.
+            uid: living.as_ref().and_then(Living::uid).unwrap_or(ancestor.uid),
             comm: printable_until_nul(&ancestor.comm),
             exe: living.as_ref().and_then(Living::exe),
             cwd: living.as_ref().and_then(Living::cwd),
             args: args.unwrap_or_default(),
             args_cut: false,
             execution,
+            executed_itself: image == process,
             living,
         }
     }
@@ -87,8 +97,8 @@ impl Subject {
         Step { comm: &self.comm, uid: self.uid, args: &self.args }
     }
 
-    /// The script it runs, and how that is known.
-    pub(super) fn script(&self) -> Option<(Vec<u8>, &'static str)> {
+    /// The script it runs, and how that is known; of a process above another, what it ran when it started that.
+    pub(super) fn script(&self, near: Near<'_>) -> Option<(Vec<u8>, &'static str)> {
         let execution = self.execution.as_deref();
         if let Some(execution) = execution.filter(|execution| execution.flags & flag::INTERPRETED != 0) {
             let file = execution.file.split(|b| *b == 0).next().unwrap_or_default();
@@ -96,7 +106,7 @@ impl Subject {
         }
         let program = self.program()?;
         if fpm::is_fpm(&program) {
-            return self.served_by_fpm();
+            return self.served_by_fpm(near);
         }
         // LiteSpeed's PHP says it in its title.
         if let Some(script) = self.args.strip_prefix(b"lsphp:").and_then(|title| title.split(|b| *b == 0).next())
@@ -122,22 +132,34 @@ impl Subject {
             if let Some(script) = script.filter(|script| script.starts_with(b"/")) {
                 return Some((script, how::ENVIRONMENT));
             }
-            // A CGI that has ended: PHP has gone to the script's directory by then.
-            let is_cgi = path::file_name(&program).starts_with(b"php-cgi");
-            return is_cgi.then(|| self.in_directory()).flatten();
+            return if php::is_cgi(&program) { self.served_by_php(near) } else { None };
         }
-        WEB_SERVERS.contains(&path::file_name(&program)).then(|| self.in_directory()).flatten()
+        if php::is_web_server(&program) { self.served_by_php(near) } else { None }
     }
 
-    fn served_by_fpm(&self) -> Option<(Vec<u8>, &'static str)> {
-        let directory = self.cwd.as_deref()?;
+    fn served_by_fpm(&self, near: Near<'_>) -> Option<(Vec<u8>, &'static str)> {
+        let directory = self.directory(near)?;
         let script = self.living.as_ref().and_then(|living| fpm::script(living, self.process, directory));
-        script.map(|script| (script, how::FPM)).or_else(|| self.in_directory())
+        script.map(|script| (script, how::FPM)).or_else(|| in_directory(directory, near))
     }
 
-    fn in_directory(&self) -> Option<(Vec<u8>, &'static str)> {
-        let directory = self.cwd.as_deref().filter(|directory| *directory != b"/")?;
-        Some(([directory, b"/"].concat(), how::DIRECTORY))
+    fn served_by_php(&self, near: Near<'_>) -> Option<(Vec<u8>, &'static str)> {
+        let directory = self.directory(near)?;
+        match self.living.as_ref().map(|living| php::serves(living, directory)) {
+            Some(Serves::Script(script)) => Some((script, how::PHP)),
+            // One that has ended: PHP had gone to the script's directory by then.
+            Some(Serves::SomeScript) | None => in_directory(directory, near),
+            Some(Serves::Nothing) => None,
+        }
+    }
+
+    /// The directory it was seen in. Of a process above another that is what it is in now, which says nothing of its child
+    /// once it is about something else: a child is executed where its parent is.
+    fn directory(&self, near: Near<'_>) -> Option<&[u8]> {
+        let directory = self.cwd.as_deref()?;
+        let executed = near.child.filter(|child| child.executed_itself).and_then(|child| child.execution.as_ref());
+        let then = executed.and_then(|execution| path::of(&execution.cwd));
+        then.is_none_or(|then| then == directory).then_some(directory)
     }
 
     /// The program it runs: its file, or of one that has ended what it was executed as.
@@ -149,6 +171,12 @@ impl Subject {
         let exe = self.exe.as_deref().map(|exe| exe.strip_suffix(b" (deleted)").unwrap_or(exe).to_vec());
         exe.or_else(named)
     }
+}
+
+/// A worker without a script is where the process is that forked it.
+fn in_directory(directory: &[u8], near: Near<'_>) -> Option<(Vec<u8>, &'static str)> {
+    let rests = directory == b"/" || near.parent.is_some_and(|parent| parent.cwd.as_deref() == Some(directory));
+    (!rests).then(|| ([directory, b"/"].concat(), how::DIRECTORY))
 }
 
 /// A file as the process meant it when it began; as it was written where its directory of then is not remembered.

@@ -222,10 +222,11 @@ fn evidence(culprit: &Culprit, comm: &str) -> Vec<String> {
         let why = match script.how.as_str() {
             how::SHEBANG => "the kernel ran it by its #! line",
             how::FPM => "PHP-FPM names it for the request it served",
+            how::PHP => "the PHP in the process named it for the request it served",
             how::ARGUMENT => "it stands in the command line",
             how::ENVIRONMENT => "SCRIPT_FILENAME of its environment says so, which its own code can change",
             how::TITLE => "the process says so in its title",
-            how::DIRECTORY => "only the directory it worked in is known, which PHP sets to the script's",
+            how::DIRECTORY => "only the directory it worked in is known: the script's, unless that has changed it",
             other => other,
         };
         all.push(format!("the script: {why}"));

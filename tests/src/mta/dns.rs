@@ -1,7 +1,7 @@
 //! A real DNS server, which knows what a test tells it and nothing else.
 
 use super::Web;
-use crate::{Cgroup, Must, poll, port, process::Running, scratch};
+use crate::{Cgroup, poll, port, process::Running, scratch};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     time::Duration,
@@ -37,7 +37,13 @@ impl Dns {
     fn with(web: &Web, cgroup: &Cgroup, records: &[String]) -> Self {
         let port = port::free();
         let mut command = web.command("/usr/sbin/dnsmasq", None, cgroup);
-        command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file", "--log-facility=-"]);
+        command.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--user=root",
+            "--pid-file",
+            "--log-facility=-",
+        ]);
         command.args(["--log-queries", "--no-resolv", "--no-hosts", "--bind-interfaces", "--listen-address=127.0.0.1"]);
         command.arg(format!("--port={port}")).args(records);
         let dir = scratch::dir();

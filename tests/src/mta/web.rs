@@ -1,4 +1,4 @@
-//! A web host of one test: a real PHP, as FPM, CGI and on the command line, and a real cron.
+//! A web host of one test: a real PHP, as FPM, CGI and on the command line (`apache` has the module), and a real cron.
 
 use super::root::Root;
 use crate::{
@@ -15,8 +15,9 @@ use std::{
 };
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const SOCKET: &str = "/run/pool.sock";
+const SOCKET_OF_CGI: &str = "/run/fastcgi/socket";
 
 pub struct Web {
     root: Root,
@@ -79,7 +80,7 @@ impl Web {
         process::output(self.command(program, Some(uid), cgroup).args(arguments).stdin(Stdio::null()), PATIENCE)
     }
 
-    fn log(&self, name: &str) -> PathBuf {
+    pub(super) fn log(&self, name: &str) -> PathBuf {
         self.logs.path().join(name)
     }
 
@@ -102,12 +103,32 @@ impl Web {
         running
     }
 
+    /// Starts a CGI that serves one request after the other by FastCGI, as mod_fcgid does.
+    #[track_caller]
+    pub fn fastcgi(&self, uid: u32, cgroup: &Cgroup) -> Running {
+        self.put(&format!("{SOCKET_OF_CGI}.txt"), uid, "the socket is beside this file\n");
+        let mut command = self.command("/usr/bin/php-cgi", Some(uid), cgroup);
+        let running = Running::start_logged(command.args(["-b", SOCKET_OF_CGI]), &self.log("fastcgi"));
+        poll::eventually(PATIENCE, "php-cgi listens", || self.has(SOCKET_OF_CGI));
+        running
+    }
+
     /// Has the pool run a script, as a web server would.
     #[track_caller]
     pub fn request(&self, script: &str, cgroup: &Cgroup) -> Output {
+        self.request_at(SOCKET, script, cgroup)
+    }
+
+    #[track_caller]
+    pub fn request_by_fastcgi(&self, script: &str, cgroup: &Cgroup) -> Output {
+        self.request_at(SOCKET_OF_CGI, script, cgroup)
+    }
+
+    #[track_caller]
+    fn request_at(&self, socket: &str, script: &str, cgroup: &Cgroup) -> Output {
         let mut command = self.command("/usr/bin/cgi-fcgi", None, cgroup);
         let uri = format!("/{}", script.rsplit('/').next().unwrap_or_default());
-        command.args(["-bind", "-connect", SOCKET]);
+        command.args(["-bind", "-connect", socket]);
         for (name, value) in cgi(script, &uri) {
             command.env(name, value);
         }
