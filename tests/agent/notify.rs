@@ -296,3 +296,30 @@ fn without_events_the_counters_tell_and_so_do_the_budgets_of_the_host() {
     new.sort_by_key(Value::to_string);
     assert_eq!(new, ["61001", "61002"], "a denied one is no stranger");
 }
+
+#[test]
+fn a_limit_that_is_shared_is_told_without_events_and_a_budget_that_was_spent_while_no_agent_ran() {
+    let dir = scratch::dir();
+    let out = dir.path().join("out");
+    let text = "[plan.standard]\nsoft_percent = 100\n[plan.standard.total]\nper_hour = 3\n[host]\nper_day = 4\n\
+                [events]\nper_second = 0\n[notify]\ngroup_wait = '0s'\n";
+    let mut world = World::with(&format!("{text}{}", writer("file", &out)));
+    // After the look at the start, which learns what there is.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(world.dial().uid(uid::SENDER).count(2).run().ok(), 2);
+    assert_eq!(world.dial().uid(uid::OTHER).count(2).run().ok(), 1);
+    let (hard, message) = told(&out, "hard_limit", A_LOOK);
+    assert_eq!([&hard["account"], &hard["reason"]], ["61002", "plan_hour"], "{hard}");
+    assert_eq!([&hard["limit"], &hard["used"]], [3, 3]);
+    assert_has(message["text"].as_str().must("a text"), &["refused at its plan's limit of 3 connections per hour"]);
+    told(&out, "host_quota_50", SOON);
+    assert_eq!(world.agent.stop(), 0);
+    assert_eq!(world.dial().uid(uid::EXEMPT).run().ok(), 1);
+    world.agent.start();
+    let (budget, _) = told(&out, "host_quota_100", SOON);
+    assert_eq!([&budget["limit"], &budget["used"]], [4, 4]);
+    let all: Vec<Value> =
+        messages(&out).iter().flat_map(|one| one["notices"].as_array().must("notices").clone()).collect();
+    let of = |kind: &str| all.iter().filter(|one| one["kind"] == kind).count();
+    assert_eq!(["host_quota_50", "host_quota_80", "host_quota_100"].map(of), [1, 0, 1], "{all:?}");
+}

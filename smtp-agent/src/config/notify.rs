@@ -92,6 +92,11 @@ impl Kinds {
         matches!(kind, Kind::Test) || self.0 & (1 << kind as u16) != 0
     }
 
+    /// Whether any of another set is in it.
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     pub const fn bits(self) -> u16 {
         self.0
     }

@@ -11,7 +11,7 @@ use super::{
     place::Spot,
     problem::Problem,
     reader::{Entry, Reader, describe},
-    render::quoted,
+    render::{quoted, quoted_url},
     template::Template,
     values::Advice,
 };
@@ -214,7 +214,7 @@ fn mail_address(text: &str) -> Result<String, Advice> {
 }
 
 fn url_fault(text: &str) -> Option<Advice> {
-    let shown = quoted(text);
+    let shown = quoted_url(text);
     let example = || Some("write it as in \"https://hooks.example.org/path\"".to_owned());
     if text.len() > LONGEST_URL {
         return Some((format!("a URL takes up to {LONGEST_URL} bytes"), None));

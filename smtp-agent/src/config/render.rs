@@ -74,25 +74,33 @@ fn excerpt(place: &Place) -> Excerpt {
     let until = place.range().end.clamp(at, line_end);
     let (head, tail) = (&source.text()[line_start..at], &source.text()[at..line_end]);
 
+    let hidden = behind_hosts(&source.text()[line_start..line_end]);
+    let is_hidden = |at: usize| hidden.iter().find(|range| range.contains(&(at - line_start)));
     let cut = head.char_indices().rev().nth(BEFORE - 1).map_or(0, |(offset, _)| offset);
     let mut out = Excerpt { line: String::new(), pad: String::new(), carets: String::new() };
     if cut > 0 {
         out.line.push('…');
         out.pad.push(' ');
     }
-    for c in head[cut..].chars() {
-        let cell = Cell::of(c);
-        out.line.push_str(&cell.text);
-        out.pad.push_str(&cell.blank());
+    let cell = |offset: usize, c: char| match is_hidden(offset) {
+        Some(range) if range.start == offset - line_start => Some(Cell::of('…')),
+        Some(_) => None,
+        None => Some(Cell::of(c)),
+    };
+    for (offset, c) in head[cut..].char_indices() {
+        if let Some(cell) = cell(line_start + cut + offset, c) {
+            out.line.push_str(&cell.text);
+            out.pad.push_str(&cell.blank());
+        }
     }
-    for (n, (offset, c)) in tail.char_indices().enumerate() {
+    let cells = tail.char_indices().filter_map(|(offset, c)| Some((at + offset, cell(at + offset, c)?)));
+    for (n, (offset, cell)) in cells.enumerate() {
         if n == AFTER {
             out.line.push('…');
             break;
         }
-        let cell = Cell::of(c);
         out.line.push_str(&cell.text);
-        if at + offset < until {
+        if offset < until {
             out.carets.push_str(&"^".repeat(cell.width));
         }
     }
@@ -100,6 +108,28 @@ fn excerpt(place: &Place) -> Excerpt {
         out.carets.push('^');
     }
     out
+}
+
+/// What stands behind the host in each URL of a line, and before it: tokens and passwords, which do not belong into a log or
+/// onto a screen.
+fn behind_hosts(line: &str) -> Vec<Range<usize>> {
+    let mut hidden = Vec::new();
+    for (at, mark) in line.match_indices("://") {
+        let host = at + mark.len();
+        let end = |from: usize, ends: &str| {
+            let found = line[from..].find(|c: char| c.is_whitespace() || c.is_control() || ends.contains(c));
+            found.map_or(line.len(), |length| from + length)
+        };
+        let (until, last) = (end(host, "\"'/?#\\"), end(host, "\"'"));
+        if let Some(user) = line[host..until].rfind('@') {
+            hidden.push(host..host + user);
+        }
+        // A slash alone says nothing.
+        if last > until + 1 {
+            hidden.push(until + usize::from(line[until..].starts_with('/'))..last);
+        }
+    }
+    hidden
 }
 
 /// One character as it is shown.
@@ -153,6 +183,16 @@ pub(super) fn quoted(text: &str) -> String {
         Some((cut, _)) => format!("{}…", escape(&text[..cut])),
         None => escape(text).into_owned(),
     }
+}
+
+/// The same of a URL, without what is behind its host.
+pub(super) fn quoted_url(url: &str) -> String {
+    let (mut shown, mut at) = (String::new(), 0);
+    for hidden in behind_hosts(url) {
+        shown = shown + &url[at..hidden.start] + "…";
+        at = hidden.end;
+    }
+    quoted(&(shown + &url[at..]))
 }
 
 /// Takes two columns in a terminal: the blocks Unicode's East Asian Width calls wide or fullwidth, and emoji.

@@ -2,6 +2,7 @@
 //! windows and brakes, which tell what no event did.
 
 mod minute;
+mod spent;
 
 use std::{
     collections::HashMap,
@@ -70,8 +71,17 @@ impl Notices {
 
     /// Puts what is known and what waits on the disk.
     pub fn stop(&self, state: &Path) {
-        self.desk.stop();
-        self.save(state);
+        if self.desk.stop() {
+            self.save(state);
+        }
+    }
+
+    /// Keeps what is known, once the notices of what is new in it are on the disk: were it the other way round, an agent that
+    /// is killed in between would never tell of a first time.
+    fn keep(&self, state: &Path) {
+        if self.desk.settle() {
+            self.save(state);
+        }
     }
 
     fn save(&self, state: &Path) {
@@ -257,5 +267,25 @@ mod tests {
         assert!(lock(&notices.recent).len() <= MOST_RECENT);
         notices.stop(state.path());
         assert!(state.path().join("baseline.json").exists());
+    }
+
+    #[test]
+    fn what_is_usual_is_kept_only_with_the_notices_of_what_is_new_in_it() {
+        let state = tempfile::tempdir().unwrap();
+        let text = format!(
+            "[paths]\nstate = '{}'\n[notify]\ngroup_wait = '1h'\n[[notify.command]]\nargv = ['/bin/true']\n",
+            state.path().display()
+        );
+        let config = crate::config::parse_str("test", &text).unwrap_or_else(|p| panic!("{p}")).config;
+        let notices = Notices::open(&config).unwrap();
+        for n in 0..50 {
+            notices.desk.tell(Notice::new(Kind::FirstTime, n.to_string(), notify::now()));
+        }
+        notices.keep(state.path());
+        assert!(state.path().join("baseline.json").exists());
+        let files: Vec<_> = std::fs::read_dir(state.path().join("notify")).unwrap().collect();
+        let [Ok(file)] = &files[..] else { panic!("{files:?}") };
+        let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+        assert_eq!(kept["message"]["notices"].as_array().unwrap().len(), 50);
     }
 }

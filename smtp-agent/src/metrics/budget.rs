@@ -58,6 +58,11 @@ pub fn of_purse(purse: &Purse) -> [Budget; 3] {
     ]
 }
 
+/// Whose limit it is.
+pub fn level(purse: &Purse) -> Option<Level> {
+    Level::ALL.into_iter().find(|level| *level as u8 == purse.level)
+}
+
 /// A limit that several accounts share.
 pub struct Shared {
     /// `plan`, `group` or `cgroup`.
@@ -70,10 +75,8 @@ pub struct Shared {
 
 /// Every limit that accounts share, by level and name.
 pub fn shared(maps: &Maps) -> Result<Vec<Shared>> {
-    let level =
-        |purse: &Purse| Level::ALL.into_iter().find(|level| *level as u8 == purse.level).map_or("", Level::name);
     let shared = |purse: Purse| Shared {
-        level: level(&purse),
+        level: level(&purse).map_or("", Level::name),
         name: maps.name(purse.scope).unwrap_or_else(|| format!("{:x}", purse.scope.id)),
         scope: purse.scope,
         budgets: of_purse(&purse),

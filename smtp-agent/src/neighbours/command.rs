@@ -40,8 +40,8 @@ fn within(program: &Path, arguments: &[&str], patience: Duration, largest: u64) 
         .map_err(|e| format!("{what}: {e}"))?;
     let deadline = Instant::now() + patience;
     // Threads, since both pipes must be emptied; they are not waited for: somebody else may hold a pipe open.
-    let printed = reader(child.stdout.take(), largest);
-    let complained = reader(child.stderr.take(), 4096);
+    let printed = reader(child.stdout.take(), largest, deadline);
+    let complained = reader(child.stderr.take(), 4096, deadline);
     let answer = printed.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     let too_long = answer.as_ref().is_ok_and(|bytes| bytes.len() as u64 > largest);
     let status = if too_long { None } else { wait_until(&mut child, deadline) };
@@ -91,8 +91,9 @@ mod tests {
             // A child that keeps the pipe open.
             ("sleep 60 & echo x", "no answer"),
             ("yes", "more than 1 MiB"),
-            // Nobody reads on, so it ends by itself.
-            ("yes >&2", ": y"),
+            ("yes >&2", "no answer within"),
+            // More than is read of it does not kill it.
+            ("echo why >&2; head -c 1000000 /dev/zero >&2; exit 3", ": why"),
         ] {
             let began = Instant::now();
             let answer = sh(script).unwrap_err();

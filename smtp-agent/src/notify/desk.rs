@@ -19,7 +19,7 @@ use std::{
 
 use super::{
     Kind, Kinds, Notice, Seconds,
-    gather::{Gather, Memory, Offered, Told},
+    gather::{Draft, Gather, Memory, Shares, Told},
     now, sink,
     spool::{self, Failed, Pending, Spool},
 };
@@ -27,7 +27,7 @@ use crate::config::{Notify, SinkEntry, Way};
 
 /// Notices that may lie here before any is looked at.
 const ROOM: usize = 1024;
-/// How often the clock is looked at while something waits for it, and while nothing does.
+/// How often the clock is looked at: no more, and no less.
 const TICK: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(60);
 /// How long the end may take.
@@ -74,6 +74,10 @@ impl Totals {
 enum Order {
     Tell(Box<Notice>),
     Change(Box<Notify>),
+    /// Remember these shares of the host's budgets.
+    Shares(Shares),
+    /// Say when all that was left before is on the disk.
+    Settle(SyncSender<()>),
     /// A delivery has ended.
     Tried {
         sink: String,
@@ -88,6 +92,8 @@ pub struct Desk {
     orders: SyncSender<Order>,
     wanted: Arc<AtomicU16>,
     totals: Arc<Totals>,
+    /// What an agent before this one had told.
+    shares: Shares,
 }
 
 impl Desk {
@@ -98,19 +104,22 @@ impl Desk {
         let totals = Arc::new(Totals::default());
         let (spool, said) = Spool::open(state);
         said.iter().for_each(|line| tracing::warn!("{line}"));
+        let memory = recall(state);
+        let shares = memory.shares.clone();
         let clerk = Clerk {
             config: config.clone(),
             state: state.to_owned(),
             host,
-            gather: Gather::new(config, recall(state)),
+            gather: Gather::new(config, memory),
             spool,
             busy: HashSet::new(),
             number: 0,
+            is_remembered: true,
             totals: totals.clone(),
             orders: orders.clone(),
         };
         thread::Builder::new().name("notices".to_owned()).spawn(move || clerk.work(&inbox))?;
-        Ok(Self { orders, wanted, totals })
+        Ok(Self { orders, wanted, totals, shares })
     }
 
     /// Whether any sink wants to be told of this.
@@ -123,6 +132,23 @@ impl Desk {
         if let Err(TrySendError::Full(_)) = self.orders.try_send(Order::Tell(Box::new(notice))) {
             self.totals.overflow.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The shares of the host's budgets that an agent before this one had told.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// Keeps them for the next agent, once what was left before is on the disk.
+    pub fn keep_shares(&self, shares: &Shares) {
+        if !self.hand_in(Instant::now() + END, || Order::Shares(shares.clone())) {
+            tracing::warn!("a restart may tell of the host's budgets once more: what keeps notices does not answer");
+        }
+    }
+
+    /// Waits until all that was left here before is on the disk. `false` where that takes too long.
+    pub fn settle(&self) -> bool {
+        self.ask(Order::Settle)
     }
 
     /// Goes on with other sinks. What waits for one that is gone is dropped.
@@ -148,14 +174,22 @@ impl Desk {
         &self.totals
     }
 
-    /// Puts all that waits on the disk. Deliveries that take longer are left to themselves; their messages are still there.
-    pub fn stop(&self) {
-        let (done, wait) = mpsc::sync_channel(1);
-        let end = Instant::now() + END;
-        let handed_in = self.hand_in(end, || Order::Stop(done.clone()));
-        if !handed_in || wait.recv_timeout(end.saturating_duration_since(Instant::now())).is_err() {
+    /// Puts all that waits on the disk, and says whether it is there. Deliveries that take longer are left to themselves; their
+    /// messages are still there.
+    pub fn stop(&self) -> bool {
+        let stopped = self.ask(Order::Stop);
+        if !stopped {
             tracing::warn!("notices that wait may not be on the disk: it takes too long");
         }
+        stopped
+    }
+
+    /// Waits for the answer to an order.
+    fn ask(&self, order: impl Fn(SyncSender<()>) -> Order) -> bool {
+        let (done, wait) = mpsc::sync_channel(1);
+        let end = Instant::now() + END;
+        self.hand_in(end, || order(done.clone()))
+            && wait.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok()
     }
 }
 
@@ -168,6 +202,8 @@ struct Clerk {
     /// Sinks that are being told something.
     busy: HashSet<String>,
     number: u32,
+    /// What was told is on the disk.
+    is_remembered: bool,
     totals: Arc<Totals>,
     orders: SyncSender<Order>,
 }
@@ -179,21 +215,32 @@ impl Clerk {
         loop {
             let now = now();
             self.close(now, false);
+            self.settle(now);
             self.try_due(now);
-            let waits = self.gather.due_at().or_else(|| self.spool.due_at(now, |sink| self.busy.contains(sink)));
-            let first = match inbox.recv_timeout(if waits.is_some() { TICK } else { IDLE }) {
+            let first = match inbox.recv_timeout(self.next_look(now)) {
                 Ok(order) => order,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             for order in std::iter::once(first).chain(inbox.try_iter()) {
                 match order {
-                    Order::Tell(notice) => self.offer(*notice),
+                    Order::Tell(notice) => {
+                        self.gather.offer(*notice, super::now());
+                    }
                     Order::Change(config) => self.change(*config),
+                    Order::Shares(shares) => {
+                        self.gather.set_shares(shares);
+                        self.is_remembered = false;
+                    }
+                    Order::Settle(done) => {
+                        self.settle(super::now());
+                        let _ = done.try_send(());
+                    }
                     Order::Tried { sink, file, outcome } => self.tried(&sink, &file, outcome),
                     Order::Stop(done) => {
                         self.close(super::now(), true);
-                        self.remember();
+                        self.is_remembered = false;
+                        self.settle(super::now());
                         self.wait_for_tried(inbox);
                         // Whoever asked may have stopped waiting.
                         let _ = done.try_send(());
@@ -214,18 +261,19 @@ impl Clerk {
         }
     }
 
-    fn offer(&mut self, notice: Notice) {
-        let kind = notice.kind;
-        if self.gather.offer(notice, now()) == Offered::Repeated {
-            self.gather.wanting(kind).for_each(|sink| self.count(sink, Outcome::Withheld, 1));
-        }
+    /// When something may be due.
+    fn next_look(&self, now: Seconds) -> Duration {
+        let spooled = self.spool.due_at(now, |sink| self.busy.contains(sink));
+        let next = self.gather.due_at(now).into_iter().chain(spooled).min();
+        next.map_or(IDLE, |at| Duration::from_secs(at.saturating_sub(now)).clamp(TICK, IDLE))
     }
 
     fn change(&mut self, config: Notify) {
         let old = std::mem::replace(&mut self.config, config);
+        let waits: Vec<_> = old.sinks.iter().map(|sink| self.gather.waits_for(&sink.name)).collect();
         self.gather.change(&self.config);
-        for sink in &old.sinks {
-            let waiting = self.spool.len_of(&sink.name) as u64;
+        for (sink, waits) in old.sinks.iter().zip(waits) {
+            let waiting = self.spool.len_of(&sink.name) as u64 + u64::from(waits);
             if self.sink(&sink.name).is_none() && waiting > 0 {
                 self.totals.add(sink.way.index(), Outcome::Dropped, waiting);
             }
@@ -244,35 +292,33 @@ impl Clerk {
             tracing::warn!(notices = overflow, "more notices came at once than there was room for");
             self.config.sinks.iter().for_each(|sink| self.totals.add(sink.way.index(), Outcome::Dropped, overflow));
         }
-        let (number, process) = (&mut self.number, std::process::id());
-        let id = || {
-            *number = number.wrapping_add(1);
-            format!("{now:x}-{process:x}-{number:x}")
-        };
-        let told = self.gather.due(now, force, &self.host, id);
-        if told.is_empty() {
-            return;
-        }
-        for one in told {
-            match one {
-                Told::OverRate { sink, notices } => {
-                    tracing::debug!(sink, notices, "withheld because of max_per_hour");
-                    self.count(&sink, Outcome::Withheld, notices);
-                }
-                Told::Message { sink, message } => {
-                    self.count(&sink, Outcome::Withheld, message.left_out);
-                    let (dropped, written) = self.spool.push(sink.clone(), message, now);
-                    if dropped > 0 {
-                        tracing::warn!(sink, dropped, "messages were dropped: too many wait for their sink");
-                        self.count(&sink, Outcome::Dropped, dropped as u64);
-                    }
-                    if let Err(e) = written {
-                        tracing::warn!(sink, "a notice cannot be kept on the disk, only told: {e}");
-                    }
-                }
+        let told = self.gather.due(now, force, &self.host, ids(&mut self.number, now));
+        for Told { sink, message, next } in told {
+            self.is_remembered = false;
+            let (dropped, written) = self.spool.push(sink.clone(), message, now, next);
+            if dropped > 0 {
+                tracing::warn!(sink, dropped, "messages were dropped: too many wait for their sink");
+                self.count(&sink, Outcome::Dropped, dropped as u64);
+            }
+            if let Err(e) = written {
+                tracing::warn!(sink, "a notice cannot be kept on the disk, only told: {e}");
             }
         }
-        self.remember();
+    }
+
+    /// Puts on the disk what waits for others, and what was told; counts what was not.
+    fn settle(&mut self, now: Seconds) {
+        for Draft { sink, message } in self.gather.drafts(now, &self.host, ids(&mut self.number, now)) {
+            if let Err(e) = self.spool.draft(&sink, message, now) {
+                // It is said aloud once it is to be told, and still cannot be kept.
+                tracing::debug!(sink, "what waits for others cannot be kept on the disk: {e}");
+            }
+        }
+        let withheld: Vec<_> = self.gather.uncounted().map(|(sink, count)| (sink.to_owned(), count)).collect();
+        withheld.iter().for_each(|(sink, count)| self.count(sink, Outcome::Withheld, *count));
+        if !std::mem::replace(&mut self.is_remembered, true) {
+            self.remember();
+        }
     }
 
     fn try_due(&mut self, now: Seconds) {
@@ -330,6 +376,15 @@ impl Clerk {
         if let Err(e) = written.and_then(|text| spool::replace(&self.state, MEMORY, &text)) {
             tracing::warn!("{} cannot be written: {e}", self.state.join(MEMORY).display());
         }
+    }
+}
+
+/// Ids of messages, which no other of this host has.
+fn ids(number: &mut u32, now: Seconds) -> impl FnMut() -> String {
+    let process = std::process::id();
+    move || {
+        *number = number.wrapping_add(1);
+        format!("{now:x}-{process:x}-{number:x}")
     }
 }
 

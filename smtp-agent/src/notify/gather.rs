@@ -1,16 +1,15 @@
 //! What is news, what waits to be told with others, and what would be too much. Pure: the time is an argument.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Kinds, Message, Notice, Seconds};
+use super::{
+    Message, Notice, Seconds,
+    outlet::{Outlet, Queue, Taken},
+};
 use crate::config::Notify;
 
-const HOUR: Seconds = 3600;
-
-/// Notices in one message. What is more is counted.
-pub(super) const MOST_TOGETHER: usize = 100;
 /// Things that were told and are remembered. When there are more, those that were told first are forgotten.
 const MOST_SAID: usize = 10_000;
 
@@ -21,21 +20,16 @@ struct Said {
     again: u64,
 }
 
-/// What is remembered of one sink.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Outlet {
-    /// When messages went out, of the last hour.
-    sent: VecDeque<Seconds>,
-    /// What was not told since the last message.
-    repeated: u64,
-    over_rate: u64,
-}
+/// The share of each budget of the host that was told, by unit and window.
+pub type Shares = BTreeMap<String, u64>;
 
 /// What survives a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Memory {
     said: HashMap<String, Said>,
     outlets: BTreeMap<String, Outlet>,
+    #[serde(default)]
+    pub(super) shares: Shares,
 }
 
 /// What became of a notice.
@@ -45,41 +39,37 @@ pub(super) enum Offered {
     Taken,
     /// The same was told not long ago.
     Repeated,
+    /// No sink that wants it has room for it. It counts as not told.
+    LeftOut,
 }
 
 pub(super) struct Gather {
     repeat: Seconds,
     group_wait: Seconds,
     max_per_hour: usize,
-    /// Names of the sinks, and what they want.
-    sinks: Vec<(String, Kinds)>,
+    /// Of each sink what waits for it.
+    queues: Vec<Queue>,
     memory: Memory,
-    /// Since when the notices wait that will be told together.
-    since: Seconds,
-    waiting: Vec<Notice>,
-    /// Of those that found no room among them.
-    left_out: BTreeMap<Kind, u64>,
 }
 
-/// A message for a sink, or how many notices it is not told for being too many.
+/// A message for a sink, and when it may go out.
 #[derive(Debug, PartialEq)]
-pub(super) enum Told {
-    Message { sink: String, message: Message },
-    OverRate { sink: String, notices: u64 },
+pub(super) struct Told {
+    pub(super) sink: String,
+    pub(super) message: Message,
+    pub(super) next: Seconds,
+}
+
+/// What waits for a sink so far; nothing, where it did and does no more.
+#[derive(Debug, PartialEq)]
+pub(super) struct Draft {
+    pub(super) sink: String,
+    pub(super) message: Option<(Message, Seconds)>,
 }
 
 impl Gather {
     pub(super) fn new(config: &Notify, memory: Memory) -> Self {
-        let mut gather = Self {
-            repeat: 0,
-            group_wait: 0,
-            max_per_hour: 0,
-            sinks: Vec::new(),
-            memory,
-            since: 0,
-            waiting: Vec::new(),
-            left_out: BTreeMap::new(),
-        };
+        let mut gather = Self { repeat: 0, group_wait: 0, max_per_hour: 0, queues: Vec::new(), memory };
         gather.change(config);
         gather
     }
@@ -89,45 +79,74 @@ impl Gather {
         self.repeat = config.repeat.as_secs();
         self.group_wait = config.group_wait.as_secs();
         self.max_per_hour = config.max_per_hour as usize;
-        self.sinks = config.sinks.iter().map(|sink| (sink.name.clone(), sink.on)).collect();
+        let mut old = std::mem::take(&mut self.queues);
+        for sink in &config.sinks {
+            let known = old.iter().position(|queue| queue.sink == sink.name).map(|at| old.swap_remove(at));
+            let mut queue = known.unwrap_or_else(|| Queue::new(sink.name.clone(), sink.on));
+            queue.change(sink.on);
+            self.queues.push(queue);
+        }
         let outlets = &mut self.memory.outlets;
-        outlets.retain(|name, _| self.sinks.iter().any(|(sink, _)| sink == name));
+        outlets.retain(|name, _| self.queues.iter().any(|queue| queue.sink == *name));
+        for queue in &self.queues {
+            outlets.entry(queue.sink.clone()).or_default();
+        }
     }
 
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
     }
 
-    /// The sinks that want a kind.
-    pub(super) fn wanting(&self, kind: Kind) -> impl Iterator<Item = &str> {
-        self.sinks.iter().filter(move |(_, on)| on.has(kind)).map(|(name, _)| name.as_str())
+    pub(super) fn set_shares(&mut self, shares: Shares) {
+        self.memory.shares = shares;
+    }
+
+    /// Whether anything waits for a sink.
+    pub(super) fn waits_for(&self, sink: &str) -> bool {
+        self.queues.iter().any(|queue| queue.sink == sink && !queue.is_empty())
     }
 
     pub(super) fn offer(&mut self, mut notice: Notice, now: Seconds) -> Offered {
         let key = notice.key();
-        let repeat = self.repeat;
-        if let Some(said) = self.memory.said.get_mut(&key) {
+        let Memory { said, outlets, .. } = &mut self.memory;
+        if let Some(said) = said.get_mut(&key) {
             // A clock that was set back must not silence anything for longer than usual.
             said.at = said.at.min(now);
-            if now - said.at < repeat {
+            if now - said.at < self.repeat {
                 said.again += 1;
-                for (name, _) in self.sinks.iter().filter(|(_, on)| on.has(notice.kind)) {
-                    self.memory.outlets.entry(name.clone()).or_default().repeated += 1;
+                for queue in self.queues.iter().filter(|queue| notice.is_for(queue.on)) {
+                    outlets.entry(queue.sink.clone()).or_default().repeat();
                 }
                 return Offered::Repeated;
             }
             notice.again = said.again;
         }
+        let (mut is_told, mut displaced) = (false, Vec::new());
+        for queue in self.queues.iter_mut().filter(|queue| notice.is_for(queue.on)) {
+            let outlet = outlets.entry(queue.sink.clone()).or_default();
+            let taken = queue.take(&key, &notice, now);
+            is_told |= taken != Taken::No;
+            match taken {
+                Taken::Waits => {}
+                Taken::Again => outlet.repeat(),
+                Taken::No => outlet.leave_out(now, self.max_per_hour),
+                Taken::InPlaceOf(other) => {
+                    outlet.leave_out(now, self.max_per_hour);
+                    displaced.push(other);
+                }
+            }
+        }
+        // What nobody is told was not told, and must not be silent for as long as if it had been.
+        for other in displaced {
+            if !self.queues.iter().any(|queue| queue.holds(&other)) {
+                self.memory.said.remove(&other);
+            }
+        }
+        if !is_told {
+            return Offered::LeftOut;
+        }
         self.forget(now);
         self.memory.said.insert(key, Said { at: now, again: 0 });
-        if self.waiting.is_empty() {
-            self.since = now;
-        }
-        if self.waiting.len() < MOST_TOGETHER {
-            self.waiting.push(notice);
-        } else {
-            *self.left_out.entry(notice.kind).or_default() += 1;
-        }
         Offered::Taken
     }
 
@@ -147,47 +166,47 @@ impl Gather {
     }
 
     /// When something is to be told, if anything waits.
-    pub(super) fn due_at(&self) -> Option<Seconds> {
-        (!self.waiting.is_empty()).then_some(self.since + self.group_wait)
+    pub(super) fn due_at(&self, now: Seconds) -> Option<Seconds> {
+        let at = |queue: &Queue| {
+            let outlet = self.memory.outlets.get(&queue.sink);
+            queue.due_at(outlet, now, self.group_wait, self.max_per_hour).map(|due| due.at)
+        };
+        self.queues.iter().filter_map(at).min()
     }
 
-    /// What is to be told now: all that waits, once the first of it has waited long enough, or at once if `force`.
+    /// What is to be told now: all that waits for a sink, once the first of it has waited long enough and there is room in
+    /// the hour. If `force`, all that waits at all: what there is no room for may go out when there is.
     pub(super) fn due(&mut self, now: Seconds, force: bool, host: &str, mut id: impl FnMut() -> String) -> Vec<Told> {
-        // As above: a clock that was set back.
-        self.since = self.since.min(now);
-        if self.due_at().is_none_or(|at| at > now && !force) {
-            return Vec::new();
-        }
-        let notices = std::mem::take(&mut self.waiting);
-        let left_out = std::mem::take(&mut self.left_out);
         let mut told = Vec::new();
-        for (sink, on) in &self.sinks {
-            let own: Vec<_> = notices.iter().filter(|notice| on.has(notice.kind)).cloned().collect();
-            let left_out: u64 = left_out.iter().filter(|(kind, _)| on.has(**kind)).map(|(_, count)| count).sum();
-            if own.is_empty() {
-                continue;
+        for queue in &mut self.queues {
+            let outlet = self.memory.outlets.entry(queue.sink.clone()).or_default();
+            outlet.forget(now);
+            queue.heed(now);
+            let Some(due) = queue.due_at(Some(outlet), now, self.group_wait, self.max_per_hour) else { continue };
+            if due.at <= now || force {
+                let message = queue.close(outlet, host, now, due.room, &mut id);
+                told.push(Told { sink: queue.sink.clone(), message, next: due.room });
             }
-            let outlet = self.memory.outlets.entry(sink.clone()).or_default();
-            outlet.sent.retain(|at| *at <= now && now - *at < HOUR);
-            if outlet.sent.len() >= self.max_per_hour {
-                let notices = own.len() as u64 + left_out;
-                outlet.over_rate += notices;
-                told.push(Told::OverRate { sink: sink.clone(), notices });
-                continue;
-            }
-            outlet.sent.push_back(now);
-            let message = Message {
-                id: id(),
-                host: host.to_owned(),
-                time: now,
-                notices: own,
-                repeated: std::mem::take(&mut outlet.repeated),
-                over_rate: std::mem::take(&mut outlet.over_rate),
-                left_out,
-            };
-            told.push(Told::Message { sink: sink.clone(), message });
         }
         told
+    }
+
+    /// What waits, of each sink for which that has changed since this was asked.
+    pub(super) fn drafts(&mut self, now: Seconds, host: &str, mut id: impl FnMut() -> String) -> Vec<Draft> {
+        let mut drafts = Vec::new();
+        for queue in &mut self.queues {
+            let Some(outlet) = self.memory.outlets.get(&queue.sink) else { continue };
+            let Some(message) = queue.draft(outlet, host, now, &mut id) else { continue };
+            let at = queue.due_at(Some(outlet), now, self.group_wait, self.max_per_hour).map_or(now, |due| due.at);
+            drafts.push(Draft { sink: queue.sink.clone(), message: message.map(|message| (message, at)) });
+        }
+        drafts
+    }
+
+    /// How many notices each sink was not told of since this was asked.
+    pub(super) fn uncounted(&mut self) -> impl Iterator<Item = (&str, u64)> {
+        let counted = self.memory.outlets.iter_mut().map(|(name, outlet)| (name.as_str(), outlet.take_uncounted()));
+        counted.filter(|(_, count)| *count > 0)
     }
 }
 

@@ -2,11 +2,37 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Seconds};
+use super::{Kind, Kinds, Seconds};
 use crate::attribution::Culprit;
 
 /// Whose notices about the whole machine are.
 pub const HOST: &str = "host";
+
+/// How grave a kind is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+impl Severity {
+    pub(super) const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::SoftLimit | Kind::FirstTime | Kind::HostQuota50 | Kind::Test => Self::Info,
+            Kind::Nobody | Kind::Unusual | Kind::HostQuota80 => Self::Warning,
+            Kind::HardLimit | Kind::Brake | Kind::HostQuota100 => Self::Critical,
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
 
 /// One thing that somebody should know of. All text in it is safe on a terminal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +70,9 @@ pub struct Notice {
     pub again: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub culprit: Option<Culprit>,
+    /// Whoever wants one of these is told that instead: of several shares of a budget that are passed at once, the greatest.
+    #[serde(skip)]
+    pub unless: Kinds,
 }
 
 impl Notice {
@@ -62,7 +91,37 @@ impl Notice {
             destination: None,
             again: 0,
             culprit: None,
+            unless: Kinds::NONE,
         }
+    }
+
+    /// Says less of its culprit: first without command lines and parents, then only program and script, then nothing.
+    pub(super) fn shorten(&mut self, step: usize) {
+        let Some(culprit) = &mut self.culprit else { return };
+        match step {
+            0 => {
+                (culprit.command, culprit.started_as) = (None, None);
+                culprit.lineage.clear();
+            }
+            1 => {
+                let (exe, script) = (culprit.exe.take(), culprit.script.take());
+                *culprit = Culprit { exe, script, ..Culprit::default() };
+            }
+            _ => self.culprit = None,
+        }
+    }
+
+    /// How often that says less and less.
+    pub(super) const STEPS: usize = 3;
+
+    /// Bytes of what is said of its culprit.
+    pub(super) fn weight(&self) -> usize {
+        self.culprit.as_ref().and_then(|culprit| serde_json::to_vec(culprit).ok()).map_or(0, |json| json.len())
+    }
+
+    /// Whether it is for somebody who wants these.
+    pub(super) const fn is_for(&self, on: Kinds) -> bool {
+        on.has(self.kind) && !on.meets(self.unless)
     }
 
     /// What two notices have in common that are about the same. Budgets of the host are several.
@@ -84,12 +143,13 @@ pub struct Message {
     #[serde(with = "rfc3339")]
     pub time: Seconds,
     pub notices: Vec<Notice>,
-    /// Notices that were not told since the message before: the same had been told, or there were too many messages.
+    /// Notices that were not told since the message before: the same had been told, or they found no room among those that
+    /// waited because of `max_per_hour`.
     #[serde(default)]
     pub repeated: u64,
     #[serde(default)]
     pub over_rate: u64,
-    /// Notices that found no room in this message.
+    /// Notices that found no room in this message otherwise.
     #[serde(default)]
     pub left_out: u64,
 }

@@ -4,11 +4,10 @@ mod alertmanager;
 mod journald;
 mod mail;
 mod program;
+mod trust;
 mod web;
 
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -34,15 +33,6 @@ struct Payload<'a> {
     message: &'a Message,
 }
 
-/// How grave a kind is, for those who ask: `info`, `warning` or `critical`.
-const fn severity(kind: Kind) -> &'static str {
-    match kind {
-        Kind::SoftLimit | Kind::FirstTime | Kind::HostQuota50 | Kind::Test => "info",
-        Kind::Nobody | Kind::Unusual | Kind::HostQuota80 => "warning",
-        Kind::HardLimit | Kind::Brake | Kind::HostQuota100 => "critical",
-    }
-}
-
 /// Delivers a message. `hold` is for how long an alert stands that nobody repeats. Waits for the sink, up to its time limit.
 pub(super) fn deliver(sink: &SinkEntry, message: &Message, hold: Duration) -> Result<(), String> {
     let filled = text::fill(message, sink.subject.as_ref(), sink.body.as_ref());
@@ -54,7 +44,7 @@ pub(super) fn deliver(sink: &SinkEntry, message: &Message, hold: Duration) -> Re
         Way::Mail { to, from, sendmail } => {
             let mail = mail::compose(message, &filled, to, from.as_deref())?;
             let argv = mail::argv(sendmail, from.as_deref());
-            program::run(&argv, &mail, SENDMAIL_TIMEOUT)
+            run(&argv, &mail, SENDMAIL_TIMEOUT)
         }
         Way::Webhook { url, secret_file } => web::hook(url, secret_file.as_deref(), &message.id, &json()?),
         Way::Alertmanager { url } => {
@@ -62,8 +52,16 @@ pub(super) fn deliver(sink: &SinkEntry, message: &Message, hold: Duration) -> Re
             let body = serde_json::to_vec(&alerts).map_err(|e| format!("no JSON: {e}"))?;
             web::post(&alertmanager::endpoint(url), &[], &body)
         }
-        Way::Command { argv, timeout } => program::run(argv, &json()?, *timeout),
+        Way::Command { argv, timeout } => run(argv, &json()?, *timeout),
         Way::Journald { socket } => journald::send(socket, sink.subject.as_ref(), message),
+    }
+}
+
+/// Runs a program as root, if nobody else can say what it is.
+fn run(argv: &[String], input: &[u8], timeout: Duration) -> Result<(), String> {
+    match argv.first().and_then(|program| trust::fault(Path::new(program))) {
+        Some(fault) => Err(format!("it is not run: {fault}")),
+        None => program::run(argv, input, timeout),
     }
 }
 
@@ -112,9 +110,9 @@ pub fn problems(config: &Notify) -> Problems {
     let mut problems = Problems::default();
     for sink in &config.sinks {
         let (fault, hint) = match &sink.way {
-            Way::Mail { sendmail, .. } => (program_fault(sendmail), "name the MTA's own in `sendmail`".to_owned()),
+            Way::Mail { sendmail, .. } => (trust::fault(sendmail), "name the MTA's own in `sendmail`".to_owned()),
             Way::Command { argv, .. } => {
-                (argv.first().and_then(|program| program_fault(Path::new(program))), "mend `argv`".to_owned())
+                (argv.first().and_then(|program| trust::fault(Path::new(program))), "mend `argv`".to_owned())
             }
             Way::Webhook { secret_file: Some(file), .. } => (web::secret(file).err(), web::SECRET_HINT.to_owned()),
             _ => (None, String::new()),
@@ -125,18 +123,6 @@ pub fn problems(config: &Notify) -> Problems {
         }
     }
     problems
-}
-
-fn program_fault(path: &Path) -> Option<String> {
-    match fs::metadata(path) {
-        Err(e) => Some(format!("{}: {e}", path.display())),
-        Ok(found) if !found.is_file() => Some(format!("{} is not a program", path.display())),
-        Ok(found) if found.permissions().mode() & 0o111 == 0 => Some(format!("{} is not executable", path.display())),
-        Ok(found) if found.permissions().mode() & 0o002 != 0 => {
-            Some(format!("{} can be changed by every user of this host", path.display()))
-        }
-        Ok(_) => None,
-    }
 }
 
 #[cfg(test)]

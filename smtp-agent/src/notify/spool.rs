@@ -5,7 +5,7 @@
 //! bounds is dropped, the oldest first.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -14,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Seconds};
+use super::{Message, Notice, Seconds};
 
 pub(super) const DIR: &str = "notify";
 const VERSION: u32 = 1;
@@ -83,6 +83,8 @@ pub(super) struct Spool {
     dir: PathBuf,
     /// By the names of their files, which begin with the time: the oldest first.
     pending: BTreeMap<String, Pending>,
+    /// By sink, the file of what still waits for others and is tried by the next agent alone, should this one be killed.
+    drafts: HashMap<String, String>,
     number: u32,
 }
 
@@ -90,7 +92,7 @@ impl Spool {
     /// Reads what an agent before this one has left. The sentences say what could not be read.
     pub(super) fn open(state: &Path) -> (Self, Vec<String>) {
         let dir = state.join(DIR);
-        let mut spool = Self { dir, pending: BTreeMap::new(), number: 0 };
+        let mut spool = Self { dir, pending: BTreeMap::new(), drafts: HashMap::new(), number: 0 };
         let mut said = Vec::new();
         if let Err(e) = spool.read(&mut said) {
             said.push(format!("{} cannot be read: {e}", spool.dir.display()));
@@ -141,8 +143,38 @@ impl Spool {
         self.pending.values().filter(|pending| pending.sink == sink).count()
     }
 
-    /// Keeps a message for a sink. Returns how many others were dropped for it. On an error it is kept in memory alone.
-    pub(super) fn push(&mut self, sink: String, message: Message, now: Seconds) -> (usize, io::Result<()>) {
+    /// Keeps what waits for a sink so far, which another agent would deliver at `next`; with nothing, keeps it no more.
+    pub(super) fn draft(&mut self, sink: &str, message: Option<(Message, Seconds)>, now: Seconds) -> io::Result<()> {
+        let known = self.drafts.remove(sink);
+        let Some((message, next)) = message else {
+            known.iter().for_each(|name| self.delivered(name));
+            return Ok(());
+        };
+        let name = known.unwrap_or_else(|| self.new_name(now));
+        let written = self.write(&name, &mut Pending { next, ..Pending::new(sink.to_owned(), message, now) });
+        self.drafts.insert(sink.to_owned(), name);
+        written
+    }
+
+    fn new_name(&mut self, now: Seconds) -> String {
+        loop {
+            self.number = self.number.wrapping_add(1);
+            let name = format!("{now:012}-{:08}{SUFFIX}", self.number);
+            if !self.pending.contains_key(&name) {
+                return name;
+            }
+        }
+    }
+
+    /// Keeps a message for a sink, in the place of its draft, to be tried at `next`. Returns how many others were dropped for
+    /// it. On an error it is kept in memory alone.
+    pub(super) fn push(
+        &mut self,
+        sink: String,
+        message: Message,
+        now: Seconds,
+        next: Seconds,
+    ) -> (usize, io::Result<()>) {
         let mut dropped = 0;
         while self.len_of(&sink) >= MOST_OF_ONE {
             self.drop_oldest(|pending| pending.sink == sink);
@@ -152,14 +184,8 @@ impl Spool {
             self.drop_oldest(|_| true);
             dropped += 1;
         }
-        let name = loop {
-            self.number = self.number.wrapping_add(1);
-            let name = format!("{now:012}-{:08}{SUFFIX}", self.number);
-            if !self.pending.contains_key(&name) {
-                break name;
-            }
-        };
-        let mut pending = Pending::new(sink, message, now);
+        let name = self.drafts.remove(&sink).unwrap_or_else(|| self.new_name(now));
+        let mut pending = Pending { next, ..Pending::new(sink, message, now) };
         let written = self.write(&name, &mut pending);
         self.pending.insert(name, pending);
         (dropped, written)
@@ -221,17 +247,34 @@ impl Spool {
         let gone = self.pending.iter().filter(|(_, pending)| !is_there(&pending.sink));
         let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
         gone.iter().for_each(|name| self.delivered(name));
-        gone.len()
+        let drafts: Vec<_> = self.drafts.extract_if(|sink, _| !is_there(sink)).collect();
+        drafts.iter().for_each(|(_, name)| self.delivered(name));
+        gone.len() + drafts.len()
     }
 
     fn write(&self, name: &str, pending: &mut Pending) -> io::Result<()> {
         let mut text = serde_json::to_vec(pending)?;
         if text.len() > LARGEST {
             // Command lines may be long: what is said without them is still worth saying.
-            pending.message.notices.iter_mut().for_each(|notice| notice.culprit = None);
+            shorten(&mut pending.message, text.len() - LARGEST);
             text = serde_json::to_vec(pending)?;
         }
         replace(&self.dir, name, &text)
+    }
+}
+
+/// Says less of culprits, each time of the one of whom most is said, until so many bytes are gone.
+fn shorten(message: &mut Message, mut over: usize) {
+    let of = |notice: &Notice| (notice.weight(), 0);
+    let mut weights: Vec<_> = message.notices.iter().map(of).collect();
+    while over > 0 {
+        let largest = (0..weights.len()).filter(|n| weights[*n].1 < Notice::STEPS).max_by_key(|n| weights[*n]);
+        let Some(largest) = largest else { return };
+        let (weight, step) = &mut weights[largest];
+        message.notices[largest].shorten(*step);
+        let left = message.notices[largest].weight();
+        over = over.saturating_sub(weight.saturating_sub(left));
+        (*weight, *step) = (left, *step + 1);
     }
 }
 

@@ -1,11 +1,16 @@
 //! What people read: a sentence for each notice, the built-in subject and body, and templates filled in.
 
+use smtp_common::{counter::Reason, level::Level};
+
 use super::{Kind, Message, Notice, notice::rfc3339};
 use crate::config::{Field, Template};
 
-/// Characters of a subject, and bytes of a body. Command lines may be long.
+/// Characters of a subject.
 const LONGEST_SUBJECT: usize = 200;
-const LONGEST_BODY: usize = 64 << 10;
+/// Characters of a value, such as a command line, and of all that is said of one notice. The body as a whole has no bound
+/// besides: whoever makes one notice long must not cut away another. The built-in text is shorter, whatever is in it.
+const LONGEST_VALUE: usize = 1000;
+const LONGEST_PART: usize = 20_000;
 
 /// What stands for something that is not known.
 const UNKNOWN: &str = "unknown";
@@ -23,10 +28,10 @@ pub(super) fn fill(message: &Message, subject: Option<&Template>, body: Option<&
         Some(template) => template.fill(|field| of_one(message, notice, field)),
         None => own_body(notice),
     };
-    let mut parts: Vec<String> = message.notices.iter().map(each).collect();
+    let mut parts: Vec<String> = message.notices.iter().map(|notice| cut(each(notice), LONGEST_PART)).collect();
     parts.extend(withheld(message));
     let body = parts.iter().map(|part| part.trim_end()).collect::<Vec<_>>().join("\n\n") + "\n";
-    Filled { subject: line(&subject), body: cut(body, LONGEST_BODY) }
+    Filled { subject: line(&subject), body }
 }
 
 /// Something of a notice as one line, for whoever takes notices one by one.
@@ -37,18 +42,19 @@ pub(super) fn fill_one(message: &Message, notice: &Notice, template: &Template) 
 /// Nothing that ends a header or a line.
 pub(super) fn line(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match clean.char_indices().nth(LONGEST_SUBJECT) {
-        Some((at, _)) => format!("{}…", &clean[..at]),
-        None => clean,
+    cut(clean, LONGEST_SUBJECT)
+}
+
+/// So many characters of it.
+fn cut(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
     }
 }
 
-fn cut(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
-        text.push_str("\n[cut here: it was longer]\n");
-    }
-    text
+fn value(text: String) -> String {
+    cut(text, LONGEST_VALUE)
 }
 
 fn own_subject(message: &Message) -> String {
@@ -70,7 +76,7 @@ fn own_subject(message: &Message) -> String {
 
 /// The notice in a sentence without a full stop.
 pub(super) fn what(notice: &Notice) -> String {
-    let who = &notice.account;
+    let who = &value(notice.account.clone());
     let would = if notice.observed { "would have been" } else { "was" };
     match notice.kind {
         Kind::SoftLimit => format!("{who} {would} put off in the soft band of {}", limit_of(notice)),
@@ -91,9 +97,22 @@ pub(super) fn what(notice: &Notice) -> String {
 
 fn limit_of(notice: &Notice) -> String {
     match (notice.limit, &notice.unit, &notice.window) {
-        (Some(limit), Some(unit), Some(window)) => format!("its limit of {limit} {unit}s per {window}"),
+        (Some(limit), Some(unit), Some(window)) => {
+            let whose = match level(notice) {
+                None | Some(Level::User) => "its".to_owned(),
+                Some(Level::Host) => "the host's".to_owned(),
+                Some(shared) => format!("its {}'s", shared.name()),
+            };
+            format!("{whose} limit of {limit} {unit}s per {window}")
+        }
         _ => format!("a limit ({})", notice.reason.as_deref().unwrap_or("of its plan")),
     }
+}
+
+/// Whose limit was met.
+fn level(notice: &Notice) -> Option<Level> {
+    let name = notice.reason.as_deref()?;
+    Reason::ALL.into_iter().find(|reason| reason.name() == name)?.level()
 }
 
 fn budget(notice: &Notice, percent: u32) -> String {
@@ -115,7 +134,7 @@ fn own_body(notice: &Notice) -> String {
     let parents: Vec<_> = culprit.lineage.iter().map(|one| format!("{} ({})", one.comm, one.tgid)).collect();
     let used = notice.used.zip(notice.limit).map(|(used, limit)| format!("{used} of {limit}"));
     let again = (notice.again > 0).then(|| format!("{} times since it was last told", notice.again));
-    for (name, value) in [
+    for (name, known) in [
         ("time", Some(rfc3339::text(notice.time))),
         ("reason", notice.reason.clone()),
         ("used", used),
@@ -131,8 +150,8 @@ fn own_body(notice: &Notice) -> String {
         ("login", culprit.login_user.clone()),
         ("domains", Some(culprit.domains.join(" ")).filter(|text| !text.is_empty())),
     ] {
-        if let Some(value) = value {
-            text.push_str(&format!("  {name:<12} {value}\n"));
+        if let Some(known) = known {
+            text.push_str(&format!("  {name:<12} {}\n", value(known)));
         }
     }
     for line in advice(notice).lines() {
@@ -153,10 +172,9 @@ fn advice(notice: &Notice) -> String {
     }
     let name = quoted(account);
     // A name that begins with a dash would be taken for an option.
-    let (see, name) = match account.strip_prefix("container:") {
-        Some(container) => (format!("--container {}", quoted(container)), name),
-        None if account.starts_with('-') => (format!("--user={name}"), format!("--user={name}")),
-        None => (format!("--user {name}"), name),
+    let (see, name) = match account.starts_with('-') {
+        true => (format!("--user={name}"), format!("--user={name}")),
+        false => (format!("--user {name}"), name),
     };
     let reason = notice.culprit.as_ref().and_then(|culprit| culprit.script_path()).map_or_else(
         || notice.kind.name().replace('_', " "),
@@ -186,7 +204,10 @@ fn withheld(message: &Message) -> Option<String> {
         lines.push(format!("{} notices were withheld because the same had just been told.", message.repeated));
     }
     if message.over_rate > 0 {
-        lines.push(format!("{} notices were withheld because of max_per_hour.", message.over_rate));
+        lines.push(format!(
+            "{} notices found no room among those that waited because of max_per_hour.",
+            message.over_rate
+        ));
     }
     if message.left_out > 0 {
         lines.push(format!("{} more notices came at the same time and found no room here.", message.left_out));
@@ -197,7 +218,9 @@ fn withheld(message: &Message) -> Option<String> {
 fn of_one(message: &Message, notice: &Notice, field: Field) -> String {
     let known = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| UNKNOWN.to_owned());
     let culprit = notice.culprit.as_ref();
-    match field {
+    let text = match field {
+        // Several lines, which end by themselves and are typed as they are.
+        Field::Advice => return advice(notice),
         Field::Host => message.host.clone(),
         Field::Kind => notice.kind.name().to_owned(),
         Field::What => what(notice),
@@ -216,10 +239,10 @@ fn of_one(message: &Message, notice: &Notice, field: Field) -> String {
         Field::Service => known(culprit.and_then(|culprit| culprit.service()).map(str::to_owned)),
         Field::Command => known(culprit.and_then(|culprit| culprit.command.as_ref()).map(|words| words.join(" "))),
         Field::Domains => known(culprit.map(|culprit| culprit.domains.join(" "))),
-        Field::Advice => advice(notice),
         Field::Count => message.notices.len().to_string(),
         Field::Withheld => (message.repeated + message.over_rate + message.left_out).to_string(),
-    }
+    };
+    value(text)
 }
 
 /// Each value once, the first three by name.

@@ -100,11 +100,12 @@ cases! {
         "error 2:47: \"a@b@c\" is not a mail address -> write it bare, as in \"root\" or \"ops@example.org\"",
         "error 2:56: \"\" is not a mail address -> write it bare, as in \"root\" or \"ops@example.org\"",
     ];
-    urls_of_other_kinds: "[[notify.webhook]]\nurl = 'ftp://x'\n[[notify.webhook]]\nurl = '/hook'\n[[notify.alertmanager]]\nurl = 'https://me:secret@x/'" => [
+    urls_of_other_kinds: "[[notify.webhook]]\nurl = 'ftp://x'\n[[notify.webhook]]\nurl = '/hook'\n[[notify.alertmanager]]\nurl = 'https://me:secret@x/'\n[[notify.webhook]]\nurl = 'htps://x/secret?a'" => [
         "error 2:7: `url`: \"ftp://x\" is not a URL of http or https -> write it as in \"https://hooks.example.org/path\"",
         "error 4:7: `url`: \"/hook\" is not a URL of http or https -> write it as in \"https://hooks.example.org/path\"",
         "error 6:7: `url`: the URL has a user name or password in it \
          -> leave them out: this file may be readable, and webhooks are signed with `secret_file`",
+        "error 8:7: `url`: \"htps://x/…\" is not a URL of http or https -> write it as in \"https://hooks.example.org/path\"",
     ];
     a_url_in_clear_is_a_warning_but_on_this_host: "[[notify.webhook]]\nurl = 'http://h.example/x'\n[[notify.webhook]]\nurl = 'http://127.0.0.1/'\n[[notify.webhook]]\nurl = 'http://[::1]:8/'" => [
         "warning 2:7: notices would go to h.example unencrypted -> write https://",

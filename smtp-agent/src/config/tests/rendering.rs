@@ -128,6 +128,29 @@ fn a_range_inside_a_character_covers_the_character() {
 }
 
 #[test]
+fn what_is_behind_the_host_of_a_url_is_not_shown() {
+    for (line, fault, shown, below) in [
+        (
+            "url = 'http://h.example/T0/secret?a=b' # x",
+            "'http://h.example/T0/secret?a=b'",
+            "url = 'http://h.example/…' # x",
+            "      ^^^^^^^^^^^^^^^^^^^^",
+        ),
+        ("url = 'http://h.example?secret'", "url", "url = 'http://h.example…'", "^^^"),
+        ("url = 'https://me:secret@h.example/'", "'", "url = 'https://…@h.example/'", "      ^"),
+        // Beside another fault of the line.
+        ("a = ['http://h/secret', 'http://i/secret'] ?", "?", "a = ['http://h/…', 'http://i/…'] ?", &" ".repeat(33)),
+        ("url = 'http://h/secret", "'http://h/secret", "url = 'http://h/…", "      ^^^^^^^^^^^"),
+        ("url = 'http://h.example/' # fine", "'", "url = 'http://h.example/' # fine", "      ^"),
+    ] {
+        let start = if fault == "?" { line.len() - 1 } else { line.find(fault).unwrap() };
+        let below = if below.ends_with('^') { below.to_owned() } else { format!("{below}^") };
+        let wanted = format!("error: f:1:{}: m\n    1 | {shown}\n      | {below}", start + 1);
+        assert_eq!(at(line, start..start + fault.len()), wanted);
+    }
+}
+
+#[test]
 fn line_numbers_stay_aligned() {
     let text = "\n".repeat(12_344) + "x";
     assert_eq!(at(&text, 12_344..12_345), "error: f:12345:1: m\n12345 | x\n      | ^");

@@ -5,12 +5,16 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use smtp_common::{
     connection::{Account, Route},
     counter::{CounterKey, Verdict},
-    rule::{Action, Origin, Policy, Rule},
-    tally::{TallyKey, family},
+    level::Level,
+    rule::{Action, Origin, Policy},
+    tally::{TallyKey, Unit, family},
     window::Span,
 };
 
-use super::{Notices, lock};
+use super::{
+    Notices, lock,
+    spent::{Spent, spent},
+};
 use crate::{
     accounts::label::OTHER,
     config::Notify,
@@ -19,7 +23,7 @@ use crate::{
     kernel::maps::Maps,
     metrics::budget,
     notify::{
-        self, HOST, Kind, Notice,
+        self, HOST, Kind, Kinds, Notice, Shares,
         baseline::{Found, Thresholds},
     },
 };
@@ -49,15 +53,15 @@ struct Count {
 struct Before {
     counts: Option<HashMap<Account, Count>>,
     brakes: HashMap<Account, u64>,
-    /// What was told of the host's budgets, by unit and window.
-    quotas: HashMap<(&'static str, &'static str), u64>,
+    /// What was told of the host's budgets, also by the agent before.
+    shares: Shares,
 }
 
 /// Looks each minute until the task is dropped.
 pub async fn watch(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(MINUTE);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut before = Before::default();
+    let mut before = Before { shares: shared.notices.desk.shares().clone(), ..Before::default() };
     let mut minutes: u32 = 0;
     loop {
         tick.tick().await;
@@ -71,7 +75,7 @@ pub async fn watch(shared: Arc<Shared>) {
             }
             minutes = minutes.wrapping_add(1);
             if minutes.is_multiple_of(SAVE) {
-                shared.notices.save(&state);
+                shared.notices.keep(&state);
             }
         });
     }
@@ -85,13 +89,13 @@ fn look(shared: &Shared, before: &mut Before, config: &Notify) -> Result<()> {
     let label = |account| shared.naming.label(account, &maps);
     habits(notices, &maps, &policy, &counts, config, label);
     brakes(notices, &maps, &policy, before, label)?;
-    quotas(notices, &maps, &policy, &mut before.quotas)?;
+    quotas(notices, &maps, &policy, &mut before.shares)?;
     // The first look only learns what there was.
     if let Some(old) = &before.counts {
         for (account, count) in &counts {
             let was = old.get(account).copied().unwrap_or_default();
-            if let Some(notice) = stopped(notices, &maps, &policy, *account, was, *count) {
-                notices.desk.tell(Notice { account: label(*account), ..notice });
+            if let Some(notice) = stopped(notices, &maps, &policy, (*account, &label), was, *count) {
+                notices.desk.tell(notice);
             }
         }
     }
@@ -191,87 +195,94 @@ fn brakes(
     Ok(())
 }
 
-/// Budgets of the host that have passed a share.
-fn quotas(
-    notices: &Notices,
-    maps: &Maps,
-    policy: &Policy,
-    told: &mut HashMap<(&'static str, &'static str), u64>,
-) -> Result<()> {
+/// Budgets of the host that have passed a share. What was told of them outlives the agent, so that the first look tells what
+/// was passed while none ran.
+fn quotas(notices: &Notices, maps: &Maps, policy: &Policy, told: &mut Shares) -> Result<()> {
+    let before = told.clone();
     for budget in budget::of_host(policy) {
         for span in Span::ALL {
-            let Some(limit) = budget.limit(span) else { continue };
+            let key = format!("{} {}", budget.unit, span.name());
+            let Some(limit) = budget.limit(span) else {
+                told.remove(&key);
+                continue;
+            };
             let used = maps.used(Account::HOST, budget.lane)?.of(span).total;
-            let told = told.entry((budget.unit, span.name())).or_default();
-            let Some(kind) = passed(used, u64::from(limit), told) else { continue };
-            if notices.desk.wants(kind) {
-                notices.desk.tell(Notice {
-                    unit: Some(budget.unit.to_owned()),
-                    window: Some(span.name().to_owned()),
-                    limit: Some(limit.into()),
-                    used: Some(used),
-                    observed: policy.enforce == 0,
-                    ..Notice::new(kind, HOST, notify::now())
-                });
+            let mut unless = Kinds::NONE;
+            for kind in passed(used, u64::from(limit), told.entry(key).or_default()) {
+                if notices.desk.wants(kind) {
+                    notices.desk.tell(Notice {
+                        unit: Some(budget.unit.to_owned()),
+                        window: Some(span.name().to_owned()),
+                        limit: Some(limit.into()),
+                        used: Some(used),
+                        observed: policy.enforce == 0,
+                        unless,
+                        ..Notice::new(kind, HOST, notify::now())
+                    });
+                }
+                unless = unless.with(kind);
             }
         }
+    }
+    if *told != before {
+        notices.desk.keep_shares(told);
     }
     Ok(())
 }
 
-/// The share that was passed since, and what was told from now on.
-fn passed(used: u64, limit: u64, told: &mut u64) -> Option<Kind> {
+/// The shares that were passed since, the greatest first, and what was told from now on.
+fn passed(used: u64, limit: u64, told: &mut u64) -> Vec<Kind> {
     // A budget of 0 is always spent.
     let percent = (used * 100).checked_div(limit).unwrap_or(100);
-    let reached = |share: u64| QUOTAS.into_iter().find(|(quota, _)| percent + share >= *quota);
-    let above = reached(0).filter(|(quota, _)| quota > told);
-    *told = match above {
-        Some((quota, _)) => quota,
-        None => (*told).min(reached(AGAIN).map_or(0, |(quota, _)| quota)),
+    let reached = |share: u64| QUOTAS.into_iter().filter(move |(quota, _)| percent + share >= *quota);
+    let above: Vec<_> = reached(0).filter(|(quota, _)| quota > told).collect();
+    *told = match above.first() {
+        Some((quota, _)) => *quota,
+        None => (*told).min(reached(AGAIN).next().map_or(0, |(quota, _)| quota)),
     };
-    above.map(|(_, kind)| kind)
+    above.into_iter().map(|(_, kind)| kind).collect()
 }
 
 /// What was stopped in the last minute of which no event told: they are limited, and may be switched off.
-fn stopped(notices: &Notices, maps: &Maps, policy: &Policy, account: Account, was: Count, is: Count) -> Option<Notice> {
+fn stopped(
+    notices: &Notices,
+    maps: &Maps,
+    policy: &Policy,
+    (account, label): (Account, impl Fn(Account) -> String),
+    was: Count,
+    is: Count,
+) -> Option<Notice> {
     let grown = |old: u64, new: u64| new.checked_sub(old).unwrap_or(new) > 0;
     if !grown(was.tried, is.tried) {
         return None;
     }
     let rule = maps.rule_for(policy, account);
     let denied = rule.action == Action::Deny as u8 && rule.origin == Origin::DenyUser as u8;
-    let now = notify::now();
-    let mut notice = Notice { observed: policy.enforce == 0, ..Notice::new(Kind::Nobody, "", now) };
-    if denied && grown(was.hard, is.hard) {
+    let kind = match (grown(was.hard, is.hard), grown(was.soft, is.soft)) {
+        (true, _) if denied => Kind::Nobody,
+        (true, _) => Kind::HardLimit,
+        (false, true) => Kind::SoftLimit,
+        (false, false) => return None,
+    };
+    let mut notice = Notice { observed: policy.enforce == 0, ..Notice::new(kind, HOST, notify::now()) };
+    if kind == Kind::Nobody {
         notice.reason = Some("deny_user".to_owned());
-    } else if grown(was.hard, is.hard) {
-        notice = Notice { kind: Kind::HardLimit, ..full(maps, &rule, account, notice)? };
-    } else if grown(was.soft, is.soft) {
-        notice = Notice { kind: Kind::SoftLimit, ..full(maps, &rule, account, notice)? };
     } else {
-        return None;
-    }
-    (notices.desk.wants(notice.kind) && !notices.was_told(notice.kind, account)).then_some(notice)
-}
-
-/// The notice with a limit of the account that is used up. Where none is, something else stopped it, which is told as that.
-fn full(maps: &Maps, rule: &Rule, account: Account, notice: Notice) -> Option<Notice> {
-    for budget in budget::of_rule(rule, &budget::plan(maps, rule)) {
-        for span in Span::ALL {
-            let Some(limit) = budget.limit(span) else { continue };
-            let used = maps.used(account, budget.lane).ok()?.of(span).total;
-            if used >= u64::from(limit) {
-                return Some(Notice {
-                    unit: Some(budget.unit.to_owned()),
-                    window: Some(span.name().to_owned()),
-                    limit: Some(limit.into()),
-                    used: Some(used),
-                    ..notice
-                });
-            }
+        let Spent { reason, limit, used } = spent(maps, policy, &rule, account)?;
+        if reason.level() == Some(Level::Host) && kind == Kind::HardLimit {
+            notice.kind = Kind::HostQuota100;
         }
+        notice.reason = Some(reason.name().to_owned());
+        notice.unit = Some(reason.unit()?.map_or(budget::CONNECTION, Unit::name).to_owned());
+        notice.window = Some(reason.span()?.name().to_owned());
+        (notice.limit, notice.used) = (Some(limit), Some(used));
     }
-    None
+    if notice.kind.is_of_host() {
+        // Whoever is refused next says the same.
+        return notices.news(notice.kind, account).map(|_| notice);
+    }
+    let is_news = notices.desk.wants(notice.kind) && !notices.was_told(notice.kind, account);
+    is_news.then(|| Notice { account: label(account), ..notice })
 }
 
 #[cfg(test)]
@@ -282,19 +293,22 @@ mod tests {
     #[test]
     fn a_share_of_the_budget_is_told_when_it_is_passed_and_again_once_it_was_left() {
         let mut told = 0;
-        let mut at = |used| passed(used, 1000, &mut told).map(Kind::name);
-        assert_eq!(at(499), None);
-        assert_eq!(at(500), Some("host_quota_50"));
-        assert_eq!(at(700), None);
-        assert_eq!(at(1000), Some("host_quota_100"), "the greatest that was passed");
-        assert_eq!([990, 1000, 951, 1000].map(&mut at), [None; 4], "on the edge it is not told again and again");
-        assert_eq!([949, 1000].map(&mut at), [None, Some("host_quota_100")]);
-        assert_eq!([0, 800].map(&mut at), [None, Some("host_quota_80")]);
+        let mut at = |used| passed(used, 1000, &mut told).into_iter().map(Kind::name).collect::<Vec<_>>();
+        const NONE: [&str; 0] = [];
+        assert_eq!(at(499), NONE);
+        assert_eq!(at(500), ["host_quota_50"]);
+        assert_eq!(at(700), NONE);
+        assert_eq!(at(1000), ["host_quota_100", "host_quota_80"], "all that were passed, the greatest first");
+        assert_eq!([990, 1000, 951, 1000].map(&mut at), [NONE; 4], "on the edge it is not told again and again");
+        assert_eq!(at(949), NONE);
+        assert_eq!(at(1000), ["host_quota_100"]);
+        assert_eq!(at(0), NONE);
+        assert_eq!(at(800), ["host_quota_80", "host_quota_50"]);
     }
 
     #[test]
     fn a_budget_of_nothing_is_spent() {
-        assert_eq!(passed(0, 0, &mut 0), Some(Kind::HostQuota100));
+        assert_eq!(passed(0, 0, &mut 0).first(), Some(&Kind::HostQuota100));
     }
 
     #[test]
@@ -324,14 +338,14 @@ mod tests {
             let (mut told, mut used, mut kinds) = (0, 0, Vec::new());
             for step in steps {
                 used += step;
-                kinds.extend(passed(used, 1000, &mut told));
+                kinds.extend(passed(used, 1000, &mut told).into_iter().rev());
             }
             let mut sorted = kinds.clone();
             sorted.sort();
             sorted.dedup();
             prop_assert_eq!(&kinds, &sorted, "in order, and none twice");
-            let reached = QUOTAS.into_iter().find(|(quota, _)| used * 100 / 1000 >= *quota).map(|(_, kind)| kind);
-            prop_assert_eq!(kinds.last().copied(), reached);
+            let reached = QUOTAS.into_iter().filter(|(quota, _)| used * 100 / 1000 >= *quota);
+            prop_assert_eq!(kinds.len(), reached.count(), "and every one that was passed");
         }
     }
 }

@@ -99,6 +99,65 @@ fn what_waits_for_others_is_on_the_disk_when_it_ends_and_told_by_the_next() {
     assert_eq!(wait_for(&out, 1)[0]["notices"].as_array().unwrap().len(), 3);
 }
 
+/// The state directory as an agent that is killed now would leave it.
+fn as_killed(state: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("notify")).unwrap();
+    for entry in fs::read_dir(state.join("notify")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), copy.path().join("notify").join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn what_waits_for_others_outlives_an_agent_that_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let text = format!("[notify]\ngroup_wait = '2s'\n{}", writer("a", &out));
+    // This one is never told that it ends, and writes elsewhere.
+    let desk = open(&text.replace("out", "other"), dir.path());
+    desk.tell(limit("one"));
+    desk.tell(limit("two"));
+    assert!(desk.settle());
+    let killed = as_killed(dir.path());
+    let _next = open(&text, killed.path());
+    let told = wait_for(&out, 1);
+    assert_eq!(told[0]["notices"].as_array().unwrap().len(), 2, "{told:?}");
+    assert_eq!(told[0]["id"], wait_for(&dir.path().join("other"), 1)[0]["id"], "it is the same message");
+}
+
+#[test]
+fn what_was_told_of_the_host_s_budgets_is_known_to_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = open("", dir.path());
+    assert_eq!(desk.shares(), &Shares::new());
+    let shares = Shares::from([("connection day".to_owned(), 80)]);
+    desk.keep_shares(&shares);
+    assert!(desk.settle());
+    // No need to end well.
+    assert_eq!(open("", dir.path()).shares(), &shares);
+}
+
+#[test]
+fn what_an_hour_has_no_room_for_is_kept_for_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let text = format!("[notify]\ngroup_wait = '0s'\nmax_per_hour = 1\n{}", writer("a", &out));
+    let desk = open(&text, dir.path());
+    desk.tell(limit("one"));
+    wait_for(&out, 1);
+    eventually("the file goes", || (waiting(dir.path()) == 0).then_some(()));
+    ["two", "three"].iter().for_each(|account| desk.tell(limit(account)));
+    assert!(desk.settle() && desk.stop());
+    assert_eq!((messages(&out).len(), waiting(dir.path()), count(&desk, "withheld")), (1, 1, 0));
+    let file = fs::read_dir(dir.path().join("notify")).unwrap().next().unwrap().unwrap().path();
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    assert_eq!(kept["message"]["notices"].as_array().unwrap().len(), 2);
+    let next = kept["next"].as_u64().unwrap();
+    assert!((now() + 3500..=now() + 3600).contains(&next), "in an hour");
+}
+
 #[test]
 fn a_sink_that_hangs_holds_up_neither_another_nor_the_end() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use super::severity;
 use crate::{
     config::SinkEntry,
-    notify::{Kind, Message, Notice, Seconds, notice::rfc3339, text},
+    notify::{
+        Kind, Message, Notice, Seconds,
+        notice::{Severity, rfc3339},
+        text,
+    },
 };
 
 const API: &str = "/api/v2/alerts";
@@ -43,7 +46,7 @@ pub(super) fn alerts(sink: &SinkEntry, message: &Message, now: Seconds, hold: Du
             ("kind", notice.kind.name().to_owned()),
             ("user", notice.account.clone()),
             ("instance", message.host.clone()),
-            ("severity", severity(notice.kind).to_owned()),
+            ("severity", Severity::of(notice.kind).name().to_owned()),
         ]);
         let of_host = [("unit", &notice.unit), ("window", &notice.window)];
         for (label, value) in of_host.into_iter().filter(|_| notice.kind.is_of_host()) {

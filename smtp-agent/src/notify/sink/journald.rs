@@ -3,10 +3,9 @@
 
 use std::{os::unix::net::UnixDatagram, path::Path};
 
-use super::severity;
 use crate::{
     config::Template,
-    notify::{Message, Notice, text},
+    notify::{Message, Notice, notice::Severity, text},
 };
 
 /// What all notices have in common, for `journalctl MESSAGE_ID=…`.
@@ -31,10 +30,10 @@ fn entry(subject: Option<&Template>, message: &Message, notice: &Notice) -> Vec<
         Some(template) => text::line(&text::fill_one(message, notice, template)),
         None => text::what(notice),
     };
-    let priority = match severity(notice.kind) {
-        "critical" => "3",
-        "warning" => "4",
-        _ => "5",
+    let priority = match Severity::of(notice.kind) {
+        Severity::Critical => "3",
+        Severity::Warning => "4",
+        Severity::Info => "5",
     };
     let culprit = notice.culprit.as_ref();
     let known = [
@@ -52,7 +51,7 @@ fn entry(subject: Option<&Template>, message: &Message, notice: &Notice) -> Vec<
         ("SMTP_AGENT_AGAIN", Some(notice.again.to_string())),
         ("SMTP_AGENT_EXE", culprit.and_then(|culprit| culprit.exe.clone())),
         ("SMTP_AGENT_SCRIPT", culprit.and_then(|culprit| culprit.script_path()).map(str::to_owned)),
-        ("SMTP_AGENT_NOTICE", serde_json::to_string(notice).ok().filter(|json| json.len() <= LONGEST)),
+        ("SMTP_AGENT_NOTICE", whole(notice)),
     ];
     let mut out = Vec::new();
     for (name, value) in known.into_iter().filter_map(|(name, value)| Some((name, value?))) {
@@ -70,10 +69,23 @@ fn entry(subject: Option<&Template>, message: &Message, notice: &Notice) -> Vec<
     out
 }
 
+/// The notice as JSON, or as much of it as a field holds.
+fn whole(notice: &Notice) -> Option<String> {
+    let mut notice = notice.clone();
+    for step in 0..=Notice::STEPS {
+        let json = serde_json::to_string(&notice).ok()?;
+        if json.len() <= LONGEST {
+            return Some(json);
+        }
+        notice.shorten(step);
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::Kind;
+    use crate::{attribution::Culprit, notify::Kind};
 
     fn message(notice: Notice) -> Message {
         let notices = vec![notice];
@@ -114,6 +126,29 @@ mod tests {
         );
         let wanted = b"SMTP_AGENT_REASON\n\x0c\0\0\0\0\0\0\0a\nPRIORITY=0\nSMTP_AGENT_AGAIN";
         assert!(bytes.windows(wanted.len()).any(|window| window == wanted), "{}", String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn a_long_command_line_leaves_the_rest_of_the_notice() {
+        let culprit = Culprit {
+            exe: Some("/usr/bin/php".into()),
+            command: Some(vec!["x".repeat(LONGEST)]),
+            unit: Some("cron.service".into()),
+            ..Culprit::default()
+        };
+        let notice = Notice { culprit: Some(culprit), ..Notice::new(Kind::Brake, "shop", 5) };
+        let read = |notice: &Notice| {
+            let text = String::from_utf8(entry(None, &message(notice.clone()), notice)).unwrap();
+            let json = text.lines().find_map(|line| line.strip_prefix("SMTP_AGENT_NOTICE=")).expect("the notice");
+            assert!(json.len() <= LONGEST);
+            serde_json::from_str::<Notice>(json).unwrap()
+        };
+        let read_back = read(&notice);
+        let culprit = read_back.culprit.unwrap();
+        assert_eq!((culprit.exe.as_deref(), culprit.unit.as_deref()), (Some("/usr/bin/php"), Some("cron.service")));
+        assert_eq!((culprit.command, read_back.account), (None, "shop".to_owned()));
+        let long = Culprit { exe: Some("x".repeat(LONGEST)), ..Culprit::default() };
+        assert_eq!(read(&Notice { culprit: Some(long), ..notice }).culprit, None);
     }
 
     #[test]

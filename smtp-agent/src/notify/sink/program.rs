@@ -28,8 +28,9 @@ pub(super) fn run(argv: &[String], input: &[u8], timeout: Duration) -> Result<()
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| format!("{program}: {e}"))?;
-    let complaints = reader(child.stderr.take(), LONGEST);
-    let Some(status) = wait_until(&mut child, Instant::now() + timeout) else {
+    let deadline = Instant::now() + timeout;
+    let complaints = reader(child.stderr.take(), LONGEST, deadline);
+    let Some(status) = wait_until(&mut child, deadline) else {
         end(&mut child);
         return Err(format!("{program}: did not end within {} s and was killed", timeout.as_secs()));
     };
@@ -82,6 +83,13 @@ mod tests {
         assert!(sh("kill -9 $$", b"").unwrap_err().contains("signal: 9"));
         let missing = run(&["/nonexistent".to_owned()], b"", Duration::from_secs(1)).unwrap_err();
         assert!(missing.starts_with("/nonexistent: No such file"), "{missing}");
+    }
+
+    #[test]
+    fn one_that_has_much_to_say_has_taken_it_all_the_same() {
+        sh("head -c 1000000 /dev/zero >&2", b"").unwrap();
+        let said = sh("echo why >&2; head -c 1000000 /dev/zero >&2; exit 3", b"").unwrap_err();
+        assert_eq!(said, "/bin/sh: exit status: 3: why");
     }
 
     #[test]

@@ -4,9 +4,10 @@ use super::*;
 use crate::config;
 use serde_json::Value;
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
 };
 
 struct Request {
@@ -124,6 +125,42 @@ fn an_answer_that_says_no_is_told_and_nobody_is_followed_elsewhere() {
 }
 
 #[test]
+fn the_reason_of_a_long_answer_is_told() {
+    let body = format!("no such hook\n{}", "<p>sorry</p>".repeat(10_000));
+    let answer = format!("HTTP/1.1 404 Not Found\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let (url, server) = serve(answer.leak());
+    let fault = tell(&format!("[[notify.webhook]]\nurl = '{url}/'\n"), &message(vec![limit("shop")])).unwrap_err();
+    assert!(fault.ends_with("answered 404 Not Found: no such hook"), "{fault}");
+    drop(server.join());
+}
+
+#[test]
+fn a_program_that_another_can_change_is_warned_of_and_never_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let [program, ran] = ["tell", "ran"].map(|name| dir.path().join(name));
+    fs::write(&program, format!("#!/bin/sh\ntouch {}\n", ran.display())).unwrap();
+    let mode = |mode| fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o757);
+    let shown = program.display();
+    for sink in [
+        format!("[[notify.command]]\nargv = ['{shown}']\n"),
+        format!("[[notify.mail]]\nto = 'root'\nsendmail = '{shown}'\n"),
+    ] {
+        mode(0o757);
+        let fault = tell(&sink, &message(vec![limit("shop")])).unwrap_err();
+        let wanted = format!("the program {shown} can be changed by every user of this host: run chmod go-w {shown}");
+        assert_eq!(fault, format!("it is not run: {wanted}"));
+        assert!(!ran.exists());
+        let found = problems(&notify(&sink));
+        assert!(!found.has_errors() && found.to_string().contains(&wanted), "{found}");
+        mode(0o755);
+        tell(&sink, &message(vec![limit("shop")])).unwrap();
+        assert!(ran.exists() && problems(&notify(&sink)).is_empty());
+        fs::remove_file(&ran).unwrap();
+    }
+}
+
+#[test]
 fn alertmanager_is_given_an_alert_for_each_notice() {
     let (url, server) = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     let budget = Notice {
@@ -165,7 +202,7 @@ fn what_the_host_lacks_is_named_with_the_place_it_is_wanted_at() {
                 "the sink `webhook` cannot be told: secret_file /nonexistent/key: No such file or directory (os error 2)",
                 8
             ),
-            ("the sink `command` cannot be told: /etc/passwd is not executable", 4),
+            ("the sink `command` cannot be told: /etc/passwd is not executable: run chmod 755 /etc/passwd", 4),
         ]
     );
     assert!(!found.has_errors(), "limits are in force all the same");

@@ -1,6 +1,7 @@
 //! HTTP: a POST with a time limit, and the signature of webhooks.
 
 use std::{
+    io::Read,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
@@ -44,7 +45,6 @@ fn signature(secret: &[u8], timestamp: &str, body: &[u8]) -> String {
 
 /// The secret in a file that nobody else can read, read anew each time: it may have been replaced.
 pub(super) fn secret(path: &Path) -> Result<Vec<u8>, String> {
-    use std::io::Read;
     let shown = path.display();
     let file = std::fs::OpenOptions::new()
         .read(true)
@@ -100,7 +100,9 @@ pub(super) fn post(url: &str, headers: &[(&str, String)], body: &[u8]) -> Result
     if answer.status().is_success() {
         return Ok(());
     }
-    let said = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec().unwrap_or_default();
+    let mut said = Vec::new();
+    // What was read before an error is what it says.
+    let _ = answer.body_mut().as_reader().take(LONGEST_ANSWER).read_to_end(&mut said);
     let first = said.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
     let first: String = printable(first).chars().take(200).collect();
     let said = if first.is_empty() { first } else { format!(": {first}") };

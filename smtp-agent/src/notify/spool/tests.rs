@@ -20,7 +20,7 @@ fn open(state: &Path) -> Spool {
 }
 
 fn push(spool: &mut Spool, sink: &str, account: &str, now: Seconds) {
-    let (dropped, written) = spool.push(sink.into(), message(account), now);
+    let (dropped, written) = spool.push(sink.into(), message(account), now, now);
     written.unwrap();
     assert_eq!(dropped, 0);
 }
@@ -137,7 +137,7 @@ fn a_sink_that_takes_nothing_fills_its_own_room_only() {
     for n in 0..MOST_OF_ONE as u64 {
         push(&mut spool, "dead", &n.to_string(), n);
     }
-    let (dropped, written) = spool.push("dead".into(), message("last"), 1000);
+    let (dropped, written) = spool.push("dead".into(), message("last"), 1000, 1000);
     written.unwrap();
     assert_eq!((dropped, spool.len_of("dead"), spool.len_of("ops")), (1, MOST_OF_ONE, 1));
     assert_eq!(due(&spool, 2000)[1], ("dead".to_owned(), "1".to_owned()), "the oldest went");
@@ -149,21 +149,61 @@ fn a_disk_that_takes_nothing_leaves_the_message_in_memory() {
     fs::write(state.path().join(DIR), "a file where the directory should be").unwrap();
     let (mut spool, said) = Spool::open(state.path());
     assert_eq!(said.len(), 1);
-    let (_, written) = spool.push("ops".into(), message("shop"), 0);
+    let (_, written) = spool.push("ops".into(), message("shop"), 0, 0);
     assert!(written.is_err());
     assert_eq!(due(&spool, 0).len(), 1);
 }
 
 #[test]
-fn what_is_too_large_loses_its_culprits_and_is_kept() {
+fn what_is_too_large_loses_the_largest_command_lines_and_nothing_else() {
+    let culprit = |command: usize, exe: usize| Culprit {
+        exe: Some("e".repeat(exe)),
+        cwd: Some("/home".into()),
+        command: Some(vec!["x".repeat(command)]),
+        started_as: Some(vec!["php".into()]),
+        ..Culprit::default()
+    };
+    let notice = |account: &str, culprit| Notice { culprit: Some(culprit), ..Notice::new(Kind::HardLimit, account, 5) };
+    let kept = |notices: Vec<Notice>| {
+        let state = tempfile::tempdir().unwrap();
+        let mut spool = open(state.path());
+        spool.push("ops".into(), Message { notices, ..message("") }, 0, 0).1.unwrap();
+        let read_back = open(state.path());
+        assert_eq!(read_back.pending, spool.pending);
+        read_back.pending.into_values().next().unwrap().message.notices
+    };
+    let large = notice("bad", culprit(LARGEST, 20));
+    let others = [notice("shop", culprit(1000, 20)), notice("blog", culprit(100_000, 20))];
+    let short = Culprit { command: None, started_as: None, ..culprit(0, 20) };
+    let all = kept([&others[..], &[large]].concat());
+    assert_eq!((all[0].clone(), all[1].clone()), (others[0].clone(), others[1].clone()));
+    assert_eq!(all[2].culprit, Some(short), "the program and the directory are still there");
+    // One that made even its program long.
+    let all = kept(vec![others[0].clone(), notice("bad", culprit(5, LARGEST))]);
+    assert_eq!((&all[0], &all[1].culprit), (&others[0], &None));
+}
+
+#[test]
+fn what_still_waits_for_others_is_delivered_by_the_next_agent_alone() {
     let state = tempfile::tempdir().unwrap();
     let mut spool = open(state.path());
-    let mut large = message("shop");
-    large.notices[0].culprit = Some(Culprit { command: Some(vec!["x".repeat(LARGEST)]), ..Culprit::default() });
-    spool.push("ops".into(), large, 0).1.unwrap();
-    let read_back = open(state.path());
-    assert_eq!(read_back.pending, spool.pending);
-    assert_eq!(due(&read_back, 0)[0].1, "shop");
+    spool.draft("ops", Some((message("a"), 30)), 0).unwrap();
+    spool.draft("chat", Some((message("b"), 40)), 0).unwrap();
+    spool.draft("ops", Some((message("c"), 30)), 1).unwrap();
+    assert_eq!((due(&spool, 50), names(&state.path().join(DIR)).len()), (Vec::new(), 2));
+    // Killed here.
+    let after = open(state.path());
+    assert_eq!(due(&after, 29), []);
+    let of = |sink: &str, account: &str| (sink.to_owned(), account.to_owned());
+    assert_eq!(due(&after, 40), [of("ops", "c"), of("chat", "b")]);
+    // Or not: the message is in the place of its draft, and goes out when it may.
+    assert_eq!(spool.push("ops".into(), message("d"), 30, 35).0, 0);
+    spool.draft("chat", None, 30).unwrap();
+    assert_eq!((due(&spool, 34), due(&spool, 35)), (Vec::new(), vec![of("ops", "d")]));
+    assert_eq!(names(&state.path().join(DIR)).len(), 1);
+    spool.draft("chat", Some((message("e"), 90)), 60).unwrap();
+    assert_eq!(spool.retain(|sink| sink == "ops"), 1);
+    assert_eq!(names(&state.path().join(DIR)).len(), 1);
 }
 
 proptest! {

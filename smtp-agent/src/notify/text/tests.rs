@@ -3,7 +3,7 @@
 use super::*;
 use crate::attribution::{
     Culprit,
-    culprit::{Script, how},
+    culprit::{Ancestor, Origin, Script, how},
 };
 use proptest::prelude::*;
 
@@ -77,7 +77,7 @@ fn several_are_one_message_that_says_what_it_leaves_out() {
     let filled = fill(&several, None, None);
     assert_eq!(filled.subject, "[smtp-agent] web1: 3 notices: hard_limit 2, brake 1");
     assert_eq!(filled.body.matches("smtp-agent block").count(), 3);
-    for count in ["4 notices were withheld because the same", "5 notices were withheld because of", "6 more notices"] {
+    for count in ["4 notices were withheld because the same", "5 notices found no room among those", "6 more notices"] {
         assert!(filled.body.contains(count), "{}", filled.body);
     }
 }
@@ -111,7 +111,7 @@ fn what_is_to_be_typed_is_safe_to_type() {
         ("$(reboot)", "smtp-agent who --user '$(reboot)'\n"),
         ("it's", "smtp-agent who --user 'it'\\''s'\n"),
         ("-f", "smtp-agent who --user=-f\nsmtp-agent block --user=-f "),
-        ("container:docker-1", "smtp-agent who --container docker-1\nsmtp-agent block container:docker-1 "),
+        ("container:docker-1", "smtp-agent who --user container:docker-1\nsmtp-agent block container:docker-1 "),
         ("kernel", "smtp-agent status\n"),
     ] {
         let said = advice(&Notice::new(Kind::FirstTime, account, 0));
@@ -124,7 +124,60 @@ fn what_is_long_is_cut_and_says_so() {
     let long = Notice { account: "x".repeat(100_000), ..at_limit("a") };
     let filled = fill(&message(vec![long]), None, None);
     assert_eq!(filled.subject.chars().count(), LONGEST_SUBJECT + 1);
-    assert!(filled.body.len() < LONGEST_BODY + 100 && filled.body.contains("[cut here"), "{}", filled.body.len());
+    let length = filled.body.chars().count();
+    assert!(length < LONGEST_PART + 100 && filled.body.ends_with("…\n"), "{length}");
+}
+
+/// A culprit that has made long whatever it can.
+fn hostile() -> Culprit {
+    let long = || "ö'x ".repeat(50_000);
+    let ancestor = Ancestor { comm: long(), ..Ancestor::default() };
+    Culprit {
+        exe: Some(long()),
+        cwd: Some(long()),
+        command: Some(vec![long(), long()]),
+        script: Some(Script { path: long(), how: how::ARGUMENT.into() }),
+        lineage: vec![ancestor; 30],
+        origin: Some(Origin { kind: "cron".into(), name: long() }),
+        login_user: Some(long()),
+        domains: vec![long(); 3],
+        ..Culprit::default()
+    }
+}
+
+#[test]
+fn whoever_has_a_long_command_line_cuts_away_neither_another_nor_what_to_type() {
+    let hostile = Notice { culprit: Some(hostile()), ..at_limit("bad") };
+    let several = Message { left_out: 6, ..message(vec![hostile, at_limit("shop")]) };
+    let body = Template::parse("{account}: {command} {script} {process} {domains}").unwrap();
+    for (body, wanted) in [
+        (None, &["smtp-agent block bad --for 2h", "smtp-agent block shop --for 2h", "  command      ö'x "][..]),
+        (Some(&body), &["bad: ö'x ", "shop: php mail.php"]),
+    ] {
+        let filled = fill(&several, None, body);
+        for part in wanted.iter().chain(&["6 more notices"]) {
+            assert!(filled.body.contains(part), "{part}: {}", filled.body);
+        }
+        assert!(filled.body.lines().all(|line| line.chars().count() < 4 * (LONGEST_VALUE + 10)));
+        assert!(filled.body.chars().count() < LONGEST_PART);
+    }
+    let one = Template::parse(&"{command}".repeat(100)).unwrap();
+    let filled = fill(&several, None, Some(&one));
+    assert!(filled.body.contains("…\n\nphp mail.php"), "a template that says too much is cut for each notice");
+}
+
+#[test]
+fn a_limit_that_is_shared_is_told_as_that_of_its_owner() {
+    for (reason, whose) in [
+        ("account_hour", "its"),
+        ("messages_day", "its"),
+        ("group_hour", "its group's"),
+        ("plan_messages_hour", "its plan's"),
+        ("cgroup_day", "its cgroup's"),
+    ] {
+        let notice = Notice { reason: Some(reason.into()), ..at_limit("shop") };
+        assert_eq!(what(&notice), format!("shop was refused at {whose} limit of 100 connections per hour"));
+    }
 }
 
 proptest! {
