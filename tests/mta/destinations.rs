@@ -23,8 +23,8 @@ fn by_destination(world: &World) -> BTreeMap<String, i64> {
 fn destinations_have_names_where_they_are_asked_for_and_none_that_the_dns_does_not_confirm() {
     let world = World::with("");
     let (mx, ptr) = (world.veth.far.v4.into(), world.veth.far.v6.into());
-    for (to, times) in [(mx, 3_u32), (ptr, 2)] {
-        assert_eq!(world.dial_to(to, 25).uid(uid::SENDER).count(times).run().ok(), u64::from(times));
+    for (to, times) in [(mx, 3), (ptr, 2)] {
+        assert_eq!(world.dial_to(to, 25).uid(uid::SENDER).count(times).run().ok(), times);
     }
     let plain = [(mx.to_string(), 3), (ptr.to_string(), 2)].into();
     eventually(PATIENCE, "they are in the history", || by_destination(&world) == plain);
