@@ -167,6 +167,9 @@ fn who_may_not_look_is_told_what_was_not_seen() {
         &found.stdout,
         &["note     queue     the queue of postfix cannot be read: deferred", "> run it as root"],
     );
+    let arguments = ["doctor", "--no-dnsbl", "--root", &path, "--json"];
+    let said = agent.cli_as(uid::SENDER, uid::SENDER, &arguments);
+    assert_eq!((said.code, &json(&said)["ok"]), (77, &false.into()), "not seen is not fine");
 }
 
 #[test]

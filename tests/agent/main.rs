@@ -29,4 +29,5 @@ mod refusals;
 mod rehearse;
 mod reload;
 mod scene;
+mod top;
 mod unasked;

@@ -82,6 +82,9 @@ fn assert_found(found: &Output, code: i32, parts: &[&str]) {
     }
 }
 
+/// Relays for its own host, and tells others why not.
+const OWN_ALONE: &str = "  accept hosts = <; 127.0.0.1 ; ::1\n  deny message = relay not permitted";
+
 fn everywhere() -> SocketAddr {
     ([0, 0, 0, 0], 25).into()
 }
@@ -110,13 +113,9 @@ fn an_exim_that_takes_mail_from_everybody_is_open_and_relays() {
 #[test]
 fn an_exim_that_relays_for_its_own_host_alone_is_closed() {
     let scene = Scene::new();
-    let exim = scene.exim().listening(everywhere()).start();
+    let exim = scene.exim().listening(everywhere()).taking(OWN_ALONE).start();
     let found = scene.asked_outside();
-    assert_found(
-        &found,
-        0,
-        &["verdict  closed: it refused whatever was to be relayed", "550 Administrative prohibition"],
-    );
+    assert_found(&found, 0, &["verdict  closed: it refused whatever was to be relayed", "550 relay not permitted"]);
     assert!(!exim.mainlog().contains(" <= "), "exim got a message:\n{}", exim.mainlog());
     // Over loopback it relays, as it is meant to: that is no verdict.
     let inside = relay_check(&scene.host, "127.0.0.1", &[]);
@@ -126,6 +125,27 @@ fn an_exim_that_relays_for_its_own_host_alone_is_closed() {
         &["verdict  unclear: it took mail", "because of where it was asked from", "over loopback"],
     );
     assert!(!scene.relays_to(VICTIM), "{}", exim.mainlog());
+}
+
+#[test]
+fn an_exim_that_refuses_everybody_without_a_word_of_relaying_is_unclear() {
+    let scene = Scene::new();
+    let _exim = scene.exim().listening(everywhere()).start();
+    let said = ["verdict  unclear", "said nothing of relaying (550 Administrative prohibition)", "from another host"];
+    assert_found(&scene.asked_outside(), 69, &said);
+}
+
+#[test]
+fn an_open_relay_is_told_from_a_private_address_too() {
+    let scene = Scene::new();
+    let _exim = scene.exim().listening(everywhere()).taking("  accept").start();
+    // As the hosts of most clouds have it; nothing translates here, and the server answers all the same.
+    let private = Ipv4Addr::new(172, 31, 5, 7);
+    let far = scene.wire.far.v4;
+    scene.stranger.ip(&format!("addr add {private}/32 dev lo\nroute replace {SERVER} via {far} src {private}"));
+    scene.host.ip(&format!("route add {private} via {}", scene.wire.near.v4));
+    let found = relay_check(&scene.stranger, &SERVER.to_string(), &OUTSIDERS);
+    assert_found(&found, 1, &["verdict  open: it took mail", "asked through NAT", "asked from 172.31.5.7"]);
 }
 
 #[test]
@@ -209,7 +229,7 @@ fn over_ipv6_and_in_json_the_same_is_told() {
 #[test]
 fn a_server_that_nobody_answers_for_hears_nothing() {
     let scene = Scene::new();
-    let exim = scene.exim().listening(everywhere()).start();
+    let exim = scene.exim().listening(everywhere()).taking(OWN_ALONE).start();
     let before = exim.mainlog();
     assert_found(&scene.asked_outside(), 0, &["verdict  closed"]);
     assert_ne!(exim.mainlog(), before, "who is talked to logs it");

@@ -57,14 +57,15 @@ pub(super) fn doctor(path: &Path, args: &Doctor) -> Result<Code> {
         config: config::load(path).ok().map(|loaded| loaded.config),
         zones: if args.no_dnsbl { Vec::new() } else { args.dnsbl.clone() },
         resolver: args.resolver,
-        addresses: addresses()?.into_iter().chain(args.address.iter().copied()).collect(),
+        addresses: addresses()?,
+        named: args.address.clone(),
         threshold: args.queue_threshold,
         now: SystemTime::now(),
     });
     if args.json.json {
         let count = |level| found.iter().filter(|finding| finding.level == level).count();
         output::json(&json!({
-            "ok": count(Level::Warning) == 0, "warnings": count(Level::Warning), "notes": count(Level::Note),
+            "ok": code(&found) == Code::Fine, "warnings": count(Level::Warning), "notes": count(Level::Note),
             "findings": found,
         }))?;
     } else {
@@ -73,14 +74,15 @@ pub(super) fn doctor(path: &Path, args: &Doctor) -> Result<Code> {
     Ok(code(&found))
 }
 
-/// What was not seen for want of rights is no "fine", nor is a host of which no resolver could tell anything.
+/// What was not seen for want of rights is no "fine", nor is a host of which no resolver could tell anything, or a
+/// queue that cannot be counted.
 fn code(found: &[Finding]) -> Code {
     let unseen = |gap| found.iter().any(|finding| finding.unseen == Some(gap));
     if found.iter().any(|finding| finding.level == Level::Warning) {
         Code::No
     } else if unseen(Gap::Rights) {
         Code::NotPermitted
-    } else if unseen(Gap::Resolver) {
+    } else if unseen(Gap::Resolver) || unseen(Gap::Broken) {
         Code::Unavailable
     } else {
         Code::Fine
@@ -154,6 +156,7 @@ mod tests {
         let (ok, note) = (finding(Level::Ok, None), finding(Level::Note, None));
         let (rights, resolver) = (finding(Level::Note, Some(Gap::Rights)), finding(Level::Note, Some(Gap::Resolver)));
         assert_eq!(code(&[ok.clone(), note.clone()]), Code::Fine);
+        assert_eq!(code(&[finding(Level::Note, Some(Gap::Broken))]), Code::Unavailable);
         assert_eq!(code(&[ok, resolver.clone()]), Code::Unavailable);
         assert_eq!(code(&[resolver, rights.clone()]), Code::NotPermitted);
         assert_eq!(code(&[rights, finding(Level::Warning, None), note]), Code::No);

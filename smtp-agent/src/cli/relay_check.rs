@@ -74,7 +74,7 @@ fn shown(report: &Report, colour: bool) -> String {
     let mut text: String = report.visits.iter().map(|visit| visited(visit, colour)).collect();
     if !report.left_out.is_empty() {
         let left_out: Vec<_> = report.left_out.iter().map(ToString::to_string).collect();
-        let _ = writeln!(text, "not looked at: {}", left_out.join(", "));
+        let _ = writeln!(text, "not looked at, so not known to be closed: {}", left_out.join(", "));
     }
     if report.visits.len() > 1 {
         let _ = writeln!(text, "{}:{} is {}", report.host, report.port, tinted(report.verdict, colour));

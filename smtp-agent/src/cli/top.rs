@@ -1,10 +1,16 @@
 //! `smtp-agent top`: the live view in a terminal.
 
+mod signals;
+
 use std::{
     env,
     io::{self, IsTerminal},
     path::Path,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -14,6 +20,7 @@ use ratatui::{
     crossterm::event::{self, Event},
 };
 
+use self::signals::Ending;
 use super::lenient;
 use crate::{
     accounts::naming::Naming,
@@ -32,12 +39,23 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long keys may wait for the next drawing.
 const TICK: Duration = Duration::from_millis(100);
 
+/// News that may wait while the terminal takes nothing, such as over a connection that hangs.
+const WAITING: usize = 1024;
+
 /// What the threads beside have found out.
-enum News {
+enum Heard {
     Overview(Box<Overview>),
     Attempt(Box<Line>),
     Deaf(Option<String>),
     Ended(Failure),
+}
+
+/// What comes to the view from beside.
+struct News<'a> {
+    heard: &'a Receiver<Heard>,
+    /// Attempts for which there was no room.
+    missed: &'a AtomicU64,
+    ending: &'a Ending,
 }
 
 pub(super) fn top(path: &Path) -> Result<Code> {
@@ -46,30 +64,34 @@ pub(super) fn top(path: &Path) -> Result<Code> {
     }
     let lenient = lenient::load(path);
     let (pins, maps, naming) = lenient.gate()?;
-    let (sender, news) = channel();
+    let ending = Ending::watch()
+        .map_err(|e| Failure::from_io(&io::Error::from(e), "signals that end the view cannot be waited for"))?;
+    let (sender, news) = sync_channel(WAITING);
+    let missed = Arc::new(AtomicU64::new(0));
     let run = lenient.paths.run.clone();
     thread::spawn({
         let sender = sender.clone();
         move || look(&pins, &maps, &naming, &sender)
     });
     thread::spawn({
-        let run = run.clone();
-        move || listen(&run, &sender)
+        let (run, missed) = (run.clone(), missed.clone());
+        move || listen(&run, &sender, &missed)
     });
     let mut terminal =
         ratatui::try_init().map_err(|e| Failure::from_io(&e, "the terminal cannot be used for a live view"))?;
-    let outcome = show(&mut terminal, &news, &run);
+    let outcome = show(&mut terminal, &News { heard: &news, missed: &missed, ending: &ending }, &run);
     ratatui::restore();
+    ending.follow();
     outcome
 }
 
 /// Looks at the maps, over and over.
-fn look(pins: &Pins, maps: &Maps, naming: &Naming, sender: &Sender<News>) {
+fn look(pins: &Pins, maps: &Maps, naming: &Naming, sender: &SyncSender<Heard>) {
     loop {
         let begin = Instant::now();
         let news = match overview::collect(pins, maps, naming) {
-            Ok(overview) => News::Overview(Box::new(overview)),
-            Err(e) => News::Ended(e),
+            Ok(overview) => Heard::Overview(Box::new(overview)),
+            Err(e) => Heard::Ended(e),
         };
         if sender.send(news).is_err() {
             return;
@@ -79,13 +101,13 @@ fn look(pins: &Pins, maps: &Maps, naming: &Naming, sender: &Sender<News>) {
 }
 
 /// Hears of attempts as long as the view is there, from whichever agent runs.
-fn listen(run: &Path, sender: &Sender<News>) {
+fn listen(run: &Path, sender: &SyncSender<Heard>, missed: &AtomicU64) {
     loop {
-        let why = match hear(run, sender) {
+        let why = match hear(run, sender, missed) {
             Ok(()) => return,
             Err(e) => e.message,
         };
-        if sender.send(News::Deaf(Some(why))).is_err() {
+        if sender.send(Heard::Deaf(Some(why))).is_err() {
             return;
         }
         thread::sleep(Duration::from_secs(2));
@@ -93,21 +115,33 @@ fn listen(run: &Path, sender: &Sender<News>) {
 }
 
 /// Returns when nobody wants to know any more.
-fn hear(run: &Path, sender: &Sender<News>) -> Result<()> {
+fn hear(run: &Path, sender: &SyncSender<Heard>, missed: &AtomicU64) -> Result<()> {
     let mut agent = client::send(run, &Request::Events {})?;
     agent.answer()?;
-    if sender.send(News::Deaf(None)).is_err() {
+    if sender.send(Heard::Deaf(None)).is_err() {
         return Ok(());
     }
     while let Some(line) = agent.line()? {
         // Kinds that this version does not know are passed over.
         if let Ok(line) = serde_json::from_str(&line)
-            && sender.send(News::Attempt(Box::new(line))).is_err()
+            && !pass(sender, missed, line)
         {
             return Ok(());
         }
     }
     Err(Failure::unavailable("the agent has ended; the gate stays in force without it"))
+}
+
+/// Tells of an attempt if there is room: there may be more than a terminal takes. Whether anybody listens still.
+fn pass(sender: &SyncSender<Heard>, missed: &AtomicU64, line: Line) -> bool {
+    match sender.try_send(Heard::Attempt(Box::new(line))) {
+        Ok(()) => true,
+        Err(TrySendError::Full(_)) => {
+            missed.fetch_add(1, Ordering::Relaxed);
+            true
+        }
+        Err(TrySendError::Disconnected(_)) => false,
+    }
 }
 
 /// What the terminal can do, as far as it says.
@@ -120,16 +154,17 @@ fn appearance() -> Look {
     }
 }
 
-fn show(terminal: &mut DefaultTerminal, news: &Receiver<News>, run: &Path) -> Result<Code> {
+fn show(terminal: &mut DefaultTerminal, news: &News<'_>, run: &Path) -> Result<Code> {
     let failed = |e: io::Error| Failure::from_io(&e, "the terminal cannot be used");
     let (mut app, look) = (App::default(), appearance());
     let mut level = app.level();
-    loop {
+    while !news.ending.has_come() {
         // Some terminals draw blocks over their cells: what is left of them goes with the view.
         if level != app.level() {
             level = app.level();
             terminal.clear().map_err(failed)?;
         }
+        app.set_missed(news.missed.load(Ordering::Relaxed));
         terminal.draw(|frame| draw(frame, &app, look)).map_err(failed)?;
         // Keys first, and all that wait; then what has happened, but never so much that keys wait for it.
         while event::poll(Duration::ZERO).map_err(failed)? {
@@ -142,11 +177,11 @@ fn show(terminal: &mut DefaultTerminal, news: &Receiver<News>, run: &Path) -> Re
         }
         let until = Instant::now() + TICK;
         loop {
-            match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(News::Overview(overview)) => app.update(*overview, Instant::now()),
-                Ok(News::Attempt(line)) => app.hear(*line),
-                Ok(News::Deaf(why)) => app.set_deaf(why),
-                Ok(News::Ended(e)) => return Err(e),
+            match news.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Heard::Overview(overview)) => app.update(*overview, Instant::now()),
+                Ok(Heard::Attempt(line)) => app.hear(*line),
+                Ok(Heard::Deaf(why)) => app.set_deaf(why),
+                Ok(Heard::Ended(e)) => return Err(e),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return Err(Failure::unavailable("the view has lost the gate")),
             }
@@ -155,6 +190,7 @@ fn show(terminal: &mut DefaultTerminal, news: &Receiver<News>, run: &Path) -> Re
             }
         }
     }
+    Ok(Code::Fine)
 }
 
 /// Does what was said yes to, and tells it.
@@ -182,5 +218,26 @@ fn act(run: &Path, action: Action) -> Result<String> {
             })
         }
         Action::Nothing | Action::Quit => Ok(String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_that_nobody_takes_are_counted_and_do_not_pile_up() {
+        let (sender, news) = sync_channel(2);
+        let missed = AtomicU64::new(0);
+        let text = r#"{"event":"connect","time":"2026-11-20T03:00:07.000Z","account":"shop","verdict":"refused",
+            "reason":"account_hour","destination":"192.0.2.25","port":25,"route":"remote","uid":1000,"gid":1000,
+            "tgid":4711,"tid":4711,"comm":"perl","exe":null,"command":null,"cgroup":"/","unit":null,
+            "kernel_thread":false,"container":false,"subordinate_uid":false,"policy":1}"#;
+        let line = || serde_json::from_str(text).expect("a line");
+        assert!((0..5).all(|_| pass(&sender, &missed, line())));
+        assert_eq!((news.try_iter().count(), missed.load(Ordering::Relaxed)), (2, 3));
+        assert!(pass(&sender, &missed, line()), "there is room again");
+        drop(news);
+        assert!(!pass(&sender, &missed, line()));
     }
 }

@@ -65,27 +65,43 @@ enum Unknown {
     Silent(String),
 }
 
-pub(super) fn examine(root: &Path, zones: &[Zone], server: Option<SocketAddr>, addresses: &[IpAddr]) -> Vec<Finding> {
+/// `own` are of this host, `named` came from the command line.
+pub(super) fn examine(
+    root: &Path,
+    zones: &[Zone],
+    server: Option<SocketAddr>,
+    (own, named): (&[IpAddr], &[IpAddr]),
+) -> Vec<Finding> {
     if zones.is_empty() {
         return vec![Finding::new(Level::Ok, SUBJECT, "block lists were not asked")];
     }
-    let mut public: Vec<IpAddr> = addresses.iter().map(IpAddr::to_canonical).filter(|ip| is_public(*ip)).collect();
+    let addresses = own.iter().chain(named).map(IpAddr::to_canonical);
+    let mut public: Vec<IpAddr> = addresses.filter(|ip| is_public(*ip)).collect();
     public.sort();
     public.dedup();
+    let mut dropped: Vec<_> =
+        named.iter().map(IpAddr::to_canonical).filter(|ip| !is_public(*ip)).map(private).collect();
     if public.is_empty() {
         let what = "this host has no public address of its own, so block lists were not asked";
-        return vec![
-            Finding::new(Level::Note, SUBJECT, what).advice("name the address that its mail leaves by with --address"),
-        ];
+        let advice = "name the address that its mail leaves by with --address";
+        dropped.push(Finding::new(Level::Note, SUBJECT, what).advice(advice));
+        return dropped;
     }
     let left_out = public.len().saturating_sub(MOST_ADDRESSES);
     public.truncate(MOST_ADDRESSES);
     let resolver = server.map_or_else(|| Resolver::of_host(root), Resolver::at);
     let mut found = ask(&resolver, zones, &public);
+    found.append(&mut dropped);
     if left_out > 0 {
         found.push(Finding::new(Level::Note, SUBJECT, format!("{left_out} more addresses were not asked for")));
     }
     found
+}
+
+/// Of an address that was named, and that no list can have.
+fn private(ip: IpAddr) -> Finding {
+    let what = format!("{ip} was not asked for: nobody outside sees mail come from it");
+    Finding::new(Level::Note, SUBJECT, what).advice("name the public address that mail leaves by with --address")
 }
 
 /// Every list at once, each address by address.

@@ -1,7 +1,8 @@
 //! Files and processes of the host, below a root that is `/` but for tests.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
+    ffi::OsString,
     fs::{self, Metadata},
     io,
     path::{Component, Path, PathBuf},
@@ -19,6 +20,27 @@ pub(super) struct Host {
     users: HashMap<String, u32>,
     groups: HashMap<String, u32>,
     pub(super) processes: Vec<Process>,
+}
+
+/// What is passed from a path to where it leads.
+pub(super) struct Way {
+    /// The path, and what each link makes of it; the last is that of the end.
+    pub(super) paths: Vec<PathBuf>,
+    /// Every directory, link and file, each with the directory it is in. None of these paths has a link on it.
+    pub(super) places: Vec<Place>,
+    pub(super) end: Metadata,
+}
+
+pub(super) struct Place {
+    pub(super) directory: PathBuf,
+    pub(super) entry: PathBuf,
+}
+
+impl Way {
+    /// Where it ends.
+    pub(super) fn last(&self) -> &Path {
+        self.paths.last().map_or(Path::new("/"), PathBuf::as_path)
+    }
 }
 
 /// A process, as far as we may see it.
@@ -85,23 +107,59 @@ impl Host {
         named.map_or_else(|| gid.to_string(), |name| printable(name.as_bytes()))
     }
 
-    /// Where a path leads: every link on the way, and what is at its end. Links are those of the root.
-    pub(super) fn follow(&self, path: &str) -> io::Result<(Vec<PathBuf>, Metadata)> {
-        let mut way = vec![PathBuf::from(path)];
-        loop {
-            let last = &way[way.len() - 1];
-            let full = self.root.join(last.strip_prefix("/").unwrap_or(last));
-            let found = full.symlink_metadata()?;
-            if !found.is_symlink() {
-                return Ok((way, found));
+    /// The groups of a user, primary and supplementary.
+    pub(super) fn groups_of(&self, user: &str) -> Vec<u32> {
+        let text = |path| self.text(path).map(|text| text.text).unwrap_or_default();
+        let fields = |line: &str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
+        let passwd = text("/etc/passwd").lines().map(fields).find(|line| line[0] == user).into_iter();
+        let primary = passwd.filter_map(|line| line.get(3)?.parse().ok());
+        let is_member =
+            |line: &Vec<String>| line.get(3).is_some_and(|members| members.split(',').any(|one| one == user));
+        let group = text("/etc/group");
+        let more = group.lines().map(fields).filter(is_member).filter_map(|line| line.get(2)?.parse().ok());
+        primary.chain(more).collect()
+    }
+
+    /// Where a path leads, with whatever is passed on the way. Links are those of the root.
+    pub(super) fn follow(&self, path: &str) -> io::Result<Way> {
+        let mut way = Way { paths: vec![PathBuf::from(path)], places: Vec::new(), end: self.root.symlink_metadata()? };
+        // Up to here there is no link any more.
+        let mut here = PathBuf::from("/");
+        let mut rest: VecDeque<OsString> = parts(Path::new(path)).collect();
+        while let Some(part) = rest.pop_front() {
+            if part == ".." {
+                here.pop();
+                continue;
             }
-            if way.len() > MOST_LINKS {
-                return Err(io::Error::other("its symbolic links lead in circles"));
+            let next = here.join(&part);
+            let found = self.within(&next).symlink_metadata()?;
+            if found.is_symlink() {
+                if way.paths.len() > MOST_LINKS {
+                    return Err(io::Error::other("its symbolic links lead in circles"));
+                }
+                let target = fs::read_link(self.within(&next))?;
+                way.places.push(Place { directory: here.clone(), entry: next });
+                if target.is_absolute() {
+                    here = PathBuf::from("/");
+                }
+                rest = parts(&target).chain(rest).collect();
+                way.paths.push(plain(&here.join(rest.iter().collect::<PathBuf>())));
+            } else {
+                way.places.push(Place { directory: here, entry: next.clone() });
+                here = next;
+                way.end = found;
             }
-            let target = fs::read_link(&full)?;
-            let next = plain(&last.parent().unwrap_or(Path::new("/")).join(target));
-            way.push(next);
         }
+        Ok(way)
+    }
+
+    /// What is at a path on which there are no links.
+    pub(super) fn look(&self, path: &Path) -> Option<Metadata> {
+        self.within(path).symlink_metadata().ok()
+    }
+
+    fn within(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// `NAME:x:ID` lines, as passwd(5) and group(5) have them.
@@ -114,6 +172,12 @@ impl Host {
         });
         lines.collect()
     }
+}
+
+/// Names and `..` of a path.
+fn parts(path: &Path) -> impl Iterator<Item = OsString> + use<> {
+    let parts = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    parts.map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>().into_iter()
 }
 
 /// The same path without `.` and `..`.

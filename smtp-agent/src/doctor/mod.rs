@@ -31,8 +31,8 @@ use crate::{
     neighbours::{self, Neighbour, Severity},
 };
 
-/// Lists that most servers ask, and that can be asked without an account.
-pub const ZONES: [&str; 3] = ["zen.spamhaus.org", "bl.spamcop.net", "b.barracudacentral.org"];
+/// Lists that most servers ask, and that can be asked without an account (b.barracudacentral.org wants one).
+pub const ZONES: [&str; 2] = ["zen.spamhaus.org", "bl.spamcop.net"];
 /// Waiting messages from which a queue is worth a warning.
 pub const THRESHOLD: u64 = 1000;
 
@@ -64,6 +64,8 @@ pub enum Gap {
     Rights,
     /// No resolver answers.
     Resolver,
+    /// It is there and may be read, and reading it fails.
+    Broken,
 }
 
 /// One thing that was looked at.
@@ -112,8 +114,10 @@ pub struct Options {
     pub zones: Vec<Zone>,
     /// Whom to ask; without one, those of resolv.conf.
     pub resolver: Option<SocketAddr>,
-    /// Addresses that might be on a list.
+    /// Addresses of this host.
     pub addresses: Vec<IpAddr>,
+    /// Those that were named besides.
+    pub named: Vec<IpAddr>,
     pub threshold: u64,
     pub now: SystemTime,
 }
@@ -121,11 +125,11 @@ pub struct Options {
 /// Everything, the gravest first and otherwise in the order of the rooms.
 pub fn examine(options: &Options) -> Vec<Finding> {
     let host = Host::at(&options.root);
-    let mut found = nobody::examine(&host, options.config.as_ref());
+    let mut found = nobody::examine(&host, options.config.as_ref(), options.now);
     found.extend(mtas::examine(&host));
     found.extend(queue::examine(&host, options.threshold, options.now));
     found.extend(sendmail::examine(&host, options.config.as_ref()));
-    found.extend(dnsbl::examine(&options.root, &options.zones, options.resolver, &options.addresses));
+    found.extend(dnsbl::examine(&options.root, &options.zones, options.resolver, (&options.addresses, &options.named)));
     found.extend(others(&options.root, options.config.as_ref()));
     found.sort_by_key(|finding| finding.level);
     found

@@ -1,8 +1,12 @@
 //! Mail servers: which are installed, which run, and where they listen.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Finding, Level, few, host::Host, nobody::at};
+use super::{
+    Finding, Level, few,
+    host::{Host, Process},
+    nobody::at,
+};
 use crate::neighbours;
 
 const SUBJECT: &str = "mta";
@@ -11,10 +15,31 @@ struct Known {
     name: &'static str,
     /// Programs that only this one brings.
     programs: &'static [&'static str],
-    /// Names of processes that are its own.
+    /// Names of processes that are its own. Anybody can give his processes any name, and `sendmail` is also what mail
+    /// is handed in with, whichever server takes it.
     processes: &'static [&'static str],
     /// Where the program of a process lies whose name says too little.
     homes: &'static [&'static str],
+    /// Users that packages make for it.
+    users: &'static [&'static str],
+}
+
+impl Known {
+    /// Whether a process is this server's: by where its program is, and only where that cannot be read by its name, as
+    /// long as no user of the host can have such a process.
+    fn has(&self, host: &Host, process: &Process) -> bool {
+        let named = self.processes.contains(&process.name.as_str());
+        let Some(exe) = &process.exe else {
+            let trusted = |uid: &u32| *uid == 0 || self.users.iter().any(|user| host.uid(user) == Some(*uid));
+            return named && process.uids.iter().all(trusted);
+        };
+        // A program that was replaced while it runs, as packages do.
+        let exe = exe.to_string_lossy();
+        let exe = Path::new(exe.strip_suffix(" (deleted)").unwrap_or(&exe));
+        let leads = |path: &&str| host.follow(path).map_or_else(|_| PathBuf::from(path), |way| way.last().to_owned());
+        let at_home = self.homes.iter().any(|home| exe.starts_with(leads(home)));
+        at_home || (named && self.programs.iter().any(|program| exe == leads(program)))
+    }
 }
 
 const KNOWN: [Known; 5] = [
@@ -23,12 +48,14 @@ const KNOWN: [Known; 5] = [
         programs: &["/usr/sbin/exim4", "/usr/sbin/exim", "/usr/exim/bin/exim", "/usr/local/sbin/exim"],
         processes: &["exim4", "exim"],
         homes: &[],
+        users: &["Debian-exim", "exim", "mailnull"],
     },
     Known {
         name: "postfix",
         programs: &["/usr/sbin/postfix", "/usr/libexec/postfix/master", "/usr/lib/postfix/sbin/master"],
         processes: &["qmgr"],
         homes: &["/usr/lib/postfix", "/usr/libexec/postfix"],
+        users: &["postfix"],
     },
     Known {
         name: "sendmail",
@@ -40,15 +67,23 @@ const KNOWN: [Known; 5] = [
         ],
         processes: &["sendmail", "sendmail-mta"],
         homes: &[],
+        users: &["smmsp", "smmta"],
     },
     Known {
         name: "qmail",
         programs: &["/var/qmail/bin/qmail-send"],
         processes: &["qmail-send"],
         homes: &["/var/qmail/bin"],
+        users: &["qmails"],
     },
     // Postfix has a process called smtpd as well.
-    Known { name: "opensmtpd", programs: &["/usr/sbin/smtpd"], processes: &[], homes: &["/usr/sbin/smtpd"] },
+    Known {
+        name: "opensmtpd",
+        programs: &["/usr/sbin/smtpd"],
+        processes: &[],
+        homes: &["/usr/sbin/smtpd"],
+        users: &[],
+    },
 ];
 
 pub(super) fn examine(host: &Host) -> Vec<Finding> {
@@ -60,10 +95,7 @@ pub(super) fn examine(host: &Host) -> Vec<Finding> {
         let processes: Vec<String> = host
             .processes
             .iter()
-            .filter(|process| {
-                let home = |exe: &Path| known.homes.iter().any(|home| exe.starts_with(home));
-                known.processes.contains(&process.name.as_str()) || process.exe.as_deref().is_some_and(home)
-            })
+            .filter(|process| known.has(host, process))
             .map(|process| format!("{} (pid {})", process.name, process.pid))
             .collect();
         if programs.is_empty() && processes.is_empty() {

@@ -1,8 +1,15 @@
 //! The ways by which mail may leave under the name of nobody, or of a user that all sites share.
 
-use super::{Finding, Level, few, host::Host, php};
+use std::{io::ErrorKind, time::SystemTime};
+
+use super::{
+    Finding, Gap, Level, few,
+    host::{Host, Way},
+    php,
+};
 use crate::{
-    config::{Config, Mode, Name},
+    by_hand::{self, Entry, Says, Subject},
+    config::{Config, Mode, Name, Paths},
     neighbours,
 };
 
@@ -17,14 +24,21 @@ enum Policy {
     Denied,
     /// Counted, not stopped.
     Observed,
+    /// Let out by hand, whatever the configuration says.
+    LetOut,
     NotDenied,
     Unknown,
 }
 
-pub(super) fn examine(host: &Host, config: Option<&Config>) -> Vec<Finding> {
+pub(super) fn examine(host: &Host, config: Option<&Config>, now: SystemTime) -> Vec<Finding> {
     let uid = host.uid(NAME).unwrap_or(USUAL);
-    let policy = policy(config, uid);
-    let mut found = vec![said(policy)];
+    let (entry, unread) = match by_hand(host, config, uid, now) {
+        Ok(entry) => (entry, None),
+        Err(finding) => (None, Some(finding)),
+    };
+    let policy = policy(config, entry.as_ref(), uid);
+    let mut found = vec![said(policy).because(entry.as_ref().map(told))];
+    found.extend(unread);
     found.extend(processes(host, uid, policy));
     found.extend(php::examine(host).into_iter().map(|handler| handled(&handler, policy)));
     found.extend(local_mta(host, policy));
@@ -32,12 +46,55 @@ pub(super) fn examine(host: &Host, config: Option<&Config>) -> Vec<Finding> {
     found
 }
 
-fn policy(config: Option<&Config>, uid: u32) -> Policy {
+/// What was said by hand of nobody, or of a group of his, and comes before the configuration. Of cgroups it is not
+/// known what will run in them.
+fn by_hand(host: &Host, config: Option<&Config>, uid: u32, now: SystemTime) -> Result<Option<Entry>, Finding> {
+    let state = config.map_or_else(|| Paths::default().state, |config| config.paths.state.clone());
+    let state = host.path(&state.to_string_lossy());
+    let mut entries = by_hand::store::read(&state).map_err(|why| {
+        let path = state.join(by_hand::store::NAME);
+        let is_closed = path.symlink_metadata().and(std::fs::File::open(&path).map(|_| ()));
+        let is_closed = is_closed.is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
+        let what = format!("what was said by hand cannot be read, so whether nobody was let out is not known: {why}");
+        let gap = if is_closed { Gap::Rights } else { Gap::Broken };
+        Finding::unseen(SUBJECT, gap, what).advice("see `smtp-agent block --list` as root")
+    })?;
+    entries.retain(|entry| entry.holds(now.into()));
+    let groups = host.groups_of(NAME);
+    let id = |name: &Name, of: &dyn Fn(&str) -> Option<u32>| match name {
+        Name::Text(text) => of(text),
+        Name::Id(id) => Some(*id),
+    };
+    let own = |whom: &Subject| match whom {
+        Subject::User(name) => id(name, &|text| host.uid(text).or((text == NAME).then_some(USUAL))) == Some(uid),
+        _ => false,
+    };
+    let of_group = |whom: &Subject| match whom {
+        Subject::Group(name) => id(name, &|text| host.gid(text)).is_some_and(|gid| groups.contains(&gid)),
+        _ => false,
+    };
+    // Of two alike the later holds.
+    let last = |is: &dyn Fn(&Subject) -> bool| entries.iter().rev().find(|entry| is(&entry.whom));
+    Ok(last(&own).or_else(|| last(&of_group)).cloned())
+}
+
+/// `said by hand: allowed user nobody until 2026-11-20T10:17:11.639Z`
+fn told(entry: &Entry) -> String {
+    let until = entry.until.map_or_else(|| "until it is released".to_owned(), |until| format!("until {until}"));
+    format!("said by hand: {} {} {until}", entry.says.name(), entry.whom)
+}
+
+fn policy(config: Option<&Config>, by_hand: Option<&Entry>, uid: u32) -> Policy {
+    let says = by_hand.map(|entry| entry.says);
+    if says == Some(Says::Allowed) {
+        return Policy::LetOut;
+    }
     let Some(config) = config else { return Policy::Unknown };
-    let named = config.deny.iter().any(|name| match &name.value {
-        Name::Text(text) => text == NAME,
-        Name::Id(id) => *id == uid,
-    });
+    let named = says == Some(Says::Blocked)
+        || config.deny.iter().any(|name| match &name.value {
+            Name::Text(text) => text == NAME,
+            Name::Id(id) => *id == uid,
+        });
     match config.mode {
         _ if !named => Policy::NotDenied,
         Mode::Enforce => Policy::Denied,
@@ -51,6 +108,8 @@ fn said(policy: Policy) -> Finding {
         Policy::Denied => new(Level::Ok, "the policy refuses nobody everywhere, the local MTA and sendmail included"),
         Policy::Observed => new(Level::Note, "the policy would refuse nobody, but mode = \"observe\" stops no one")
             .advice("write mode = \"enforce\" once you have seen what would be refused"),
+        Policy::LetOut => new(Level::Warning, "nobody was let out by hand, whatever the policy says of him")
+            .advice("take it back with `smtp-agent release`, once it is not needed any more"),
         Policy::NotDenied => new(Level::Warning, "the policy does not refuse nobody")
             .advice("write users = [\"nobody\"] in [deny], or leave the key out: that is the default"),
         Policy::Unknown => {
@@ -65,8 +124,8 @@ fn level(policy: Policy, walked: bool) -> Level {
     match policy {
         Policy::Denied => Level::Ok,
         Policy::Observed | Policy::Unknown => Level::Note,
-        Policy::NotDenied if walked => Level::Warning,
-        Policy::NotDenied => Level::Note,
+        Policy::NotDenied | Policy::LetOut if walked => Level::Warning,
+        Policy::NotDenied | Policy::LetOut => Level::Note,
     }
 }
 
@@ -110,7 +169,7 @@ fn local_mta(host: &Host, policy: Policy) -> Option<Finding> {
     let what = "the local MTA takes mail over loopback, from nobody as from every user";
     let finding = Finding::new(level(policy, false), SUBJECT, what).because([few(&shown)]);
     Some(match policy {
-        Policy::Denied => finding,
+        Policy::Denied | Policy::LetOut => finding,
         _ => finding.advice("name nobody in [deny]: connections to the local MTA are then refused, too"),
     })
 }
@@ -118,8 +177,8 @@ fn local_mta(host: &Host, policy: Policy) -> Option<Finding> {
 fn program(host: &Host, config: Option<&Config>, policy: Policy) -> Option<Finding> {
     let mut shown: Vec<String> = Vec::new();
     for path in super::sendmail::paths(config) {
-        let Ok((_, found)) = host.follow(&path) else { continue };
-        if found.is_file() && std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o001 != 0 {
+        let Ok(Way { end, .. }) = host.follow(&path) else { continue };
+        if end.is_file() && std::os::unix::fs::PermissionsExt::mode(&end.permissions()) & 0o001 != 0 {
             shown.push(path);
         }
     }

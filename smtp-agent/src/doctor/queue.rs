@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{
     Finding, Gap, Level,
     host::Host,
-    spool::{Age, Kind, Queue, count},
+    spool::{Age, Counted, Kind, Queue, count},
 };
 use crate::accounts::label::printable;
 
@@ -27,44 +27,50 @@ pub(super) fn examine(host: &Host, threshold: u64, now: SystemTime) -> Vec<Findi
 }
 
 fn counted(spools: &Spools, threshold: u64, now: SystemTime) -> Finding {
-    let (mut total, mut at_least, mut oldest) = (0, "", None::<SystemTime>);
+    let mut all = Counted::default();
     let mut evidence = Vec::new();
+    let mta = spools.mta;
     for (name, queue) in &spools.queues {
         let counted = match count(queue) {
             Ok(counted) => counted,
             Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-                let what = format!("the queue of {} cannot be read: {name}: {e}", spools.mta);
+                let what = format!("the queue of {mta} cannot be read: {name}: {e}");
                 return Finding::unseen(SUBJECT, Gap::Rights, what).advice("run it as root");
             }
             // A queue that is made when it is first needed.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             Err(e) => {
-                evidence.push(format!("{name}: cannot be read: {e}"));
-                continue;
+                let what = format!("the queue of {mta} cannot be counted: {name}: {e}");
+                let finding = Finding::unseen(SUBJECT, Gap::Broken, what).because(evidence);
+                return finding.advice("see whether the log of the kernel tells of a disk that fails");
             }
         };
-        total += counted.messages;
-        if counted.cut {
-            at_least = "at least ";
-        }
-        oldest = [oldest, counted.oldest].into_iter().flatten().min();
         if counted.messages > 0 {
             evidence.push(format!("{name}: {}", counted.messages));
         }
+        all.add(&counted);
     }
-    let mta = spools.mta;
-    let waits = match oldest.and_then(|oldest| now.duration_since(oldest).ok()) {
-        Some(age) => format!(", the oldest for {}", rounded(age)),
-        None => String::new(),
-    };
+    let total = all.messages;
+    let at_least = if all.cut { "at least " } else { "" };
     let messages = if total == 1 { "message waits" } else { "messages wait" };
-    let what = format!("{at_least}{total} {messages} in the queue of {mta}{waits}");
+    let what = format!("{at_least}{total} {messages} in the queue of {mta}{}", waits(&all, now));
     if total < threshold {
         return Finding::new(Level::Ok, SUBJECT, what).because(evidence);
     }
     Finding::new(Level::Warning, SUBJECT, format!("{what}; the threshold is {threshold}"))
         .because(evidence)
         .advice(format!("see what waits (`{}`) and who sends it (`smtp-agent who`)", spools.look))
+}
+
+/// For how long the oldest waits, and of how many where not all were looked at.
+pub(super) fn waits(all: &Counted, now: SystemTime) -> String {
+    match all.oldest.and_then(|oldest| now.duration_since(oldest).ok()) {
+        Some(age) if all.undated > 0 => {
+            format!(", the oldest of the {} looked at for {}", all.messages - all.undated, rounded(age))
+        }
+        Some(age) => format!(", the oldest for {}", rounded(age)),
+        None => String::new(),
+    }
 }
 
 /// To the unit that matters at that size.

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Finding, Gap, Level, host::Host};
+use super::{
+    Finding, Gap, Level,
+    host::{Host, Place, Way},
+};
 use crate::{accounts::label::printable, config::Config, neighbours::files};
 
 const SUBJECT: &str = "sendmail";
@@ -31,12 +34,17 @@ pub(super) fn examine(host: &Host, config: Option<&Config>) -> Vec<Finding> {
     let mut seen: Vec<PathBuf> = Vec::new();
     for path in paths(config) {
         match host.follow(&path) {
-            Ok((way, metadata)) => {
-                let end = way[way.len() - 1].clone();
-                if metadata.is_file() && !seen.contains(&end) {
-                    found.extend(program(host, &way, &metadata));
-                    seen.push(end);
+            Ok(way) if !way.end.is_file() => {}
+            Ok(way) => {
+                let is_new = !seen.iter().any(|end| end == way.last());
+                // The file is looked at once, the ways to it each.
+                let more = if is_new { program(host, &way) } else { replaceable(host, &way) };
+                for finding in more {
+                    if !found.contains(&finding) {
+                        found.push(finding);
+                    }
                 }
+                seen.push(way.last().to_owned());
             }
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
@@ -53,10 +61,10 @@ pub(super) fn examine(host: &Host, config: Option<&Config>) -> Vec<Finding> {
 }
 
 /// One program, with the links that lead to it.
-fn program(host: &Host, way: &[PathBuf], metadata: &Metadata) -> Vec<Finding> {
-    let end = &way[way.len() - 1];
+fn program(host: &Host, way: &Way) -> Vec<Finding> {
+    let (end, metadata) = (way.last(), &way.end);
     let shown = safe(&end.to_string_lossy());
-    let links: Vec<_> = way.iter().map(|path| safe(&path.to_string_lossy())).collect();
+    let links: Vec<_> = way.paths.iter().map(|path| safe(&path.to_string_lossy())).collect();
     let evidence = format!("{} {}", links.join(" -> "), described(host, metadata));
     let warn = |what: String, advice: String| {
         Finding::new(Level::Warning, SUBJECT, what).because([evidence.clone()]).advice(advice)
@@ -73,11 +81,7 @@ fn program(host: &Host, way: &[PathBuf], metadata: &Metadata) -> Vec<Finding> {
         let user = host.user(metadata.uid());
         found.push(warn(format!("{user} can replace {shown}, whose owner he is"), format!("chown root {shown}")));
     }
-    if let Some(directory) = open_directory(host, end) {
-        let directory = safe(&directory.to_string_lossy());
-        let what = format!("every user can put another file in the place of {shown}: {directory} is open to all");
-        found.push(warn(what, format!("chmod o-w {directory}")));
-    }
+    found.extend(replaceable(host, way));
     let name = end.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if let Some(line) = script(host, end) {
         found.push(
@@ -119,7 +123,7 @@ fn postfix(host: &Host) -> Vec<Finding> {
     let mut found = Vec::new();
     let group = host.gid("postdrop");
     for path in ["/usr/sbin/postdrop", "/usr/sbin/postqueue"] {
-        let Ok((_, metadata)) = host.follow(path) else { continue };
+        let Ok(Way { end: metadata, .. }) = host.follow(path) else { continue };
         let right = metadata.mode() & SETGID != 0 && group.is_none_or(|group| metadata.gid() == group);
         if !right {
             found.push(
@@ -134,7 +138,7 @@ fn postfix(host: &Host) -> Vec<Finding> {
         }
     }
     let path = "/var/spool/postfix/maildrop";
-    if let Ok((_, metadata)) = host.follow(path)
+    if let Ok(Way { end: metadata, .. }) = host.follow(path)
         && metadata.mode() & 0o002 != 0
     {
         found.push(
@@ -150,14 +154,35 @@ fn postfix(host: &Host) -> Vec<Finding> {
     found
 }
 
-/// A directory above the file in which every user can rename.
-fn open_directory(host: &Host, file: &Path) -> Option<PathBuf> {
-    file.ancestors().skip(1).find_map(|directory| {
-        let found = host.path(&directory.to_string_lossy()).metadata().ok()?;
-        // The root may be anywhere in a test; on a host it is as good or bad as any other directory.
-        let is_open = found.mode() & 0o002 != 0 && found.mode() & STICKY == 0;
-        is_open.then(|| directory.to_owned())
-    })
+/// Who else than root can put something else in the place of what is passed on the way: a directory, a link, the file.
+fn replaceable(host: &Host, way: &Way) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    for Place { directory, entry } in &way.places {
+        // What has gone meanwhile is nobody's.
+        let (Some(above), Some(itself)) = (host.look(directory), host.look(entry)) else { continue };
+        let entry = safe(&entry.to_string_lossy());
+        let directory = safe(&directory.to_string_lossy());
+        let mut warn = |who: String, why: &str, advice: String| {
+            let what = format!("{who} can put something else in the place of {entry}: {directory} {why}");
+            let evidence = format!("{directory} {}", described(host, &above));
+            found.push(Finding::new(Level::Warning, SUBJECT, what).because([evidence]).advice(advice));
+        };
+        let (mode, sticky) = (above.mode(), above.mode() & STICKY != 0);
+        let (by_all, by_group) = (mode & 0o002 != 0, mode & 0o020 != 0 && above.gid() != 0);
+        if above.uid() != 0 {
+            warn(host.user(above.uid()), "is his", format!("chown root {directory}"));
+        }
+        if by_all && !sticky {
+            warn("every user".to_owned(), "is open to all", format!("chmod o-w {directory}"));
+        } else if by_group && !sticky {
+            let who = format!("the group {}", host.group(above.gid()));
+            warn(who, "is open to it", format!("chmod g-w {directory}"));
+        } else if (by_all || by_group) && itself.uid() != 0 {
+            // The sticky bit (inode(7)) leaves to owners what is their own.
+            warn(host.user(itself.uid()), "is open and that is his", format!("chown -h root {entry}"));
+        }
+    }
+    found
 }
 
 /// The first line, where it names an interpreter.

@@ -51,6 +51,17 @@ pub(super) struct Counted {
     pub(super) oldest: Option<SystemTime>,
     /// There are more than were looked at.
     pub(super) cut: bool,
+    /// Messages that were not opened for their age, since too many were.
+    pub(super) undated: u64,
+}
+
+impl Counted {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.oldest = [self.oldest, other.oldest].into_iter().flatten().min();
+        self.cut |= other.cut;
+        self.undated += other.undated;
+    }
 }
 
 struct Count<'a> {
@@ -58,10 +69,17 @@ struct Count<'a> {
     counted: Counted,
     entries: u64,
     opened: u64,
+    /// Files that may be opened.
+    openable: u64,
 }
 
 pub(super) fn count(queue: &Queue) -> io::Result<Counted> {
-    let mut count = Count { queue, counted: Counted::default(), entries: 0, opened: 0 };
+    opening_at_most(MOST_OPENED, queue)
+}
+
+/// Counts all, and opens no more than so many.
+pub(super) fn opening_at_most(openable: u64, queue: &Queue) -> io::Result<Counted> {
+    let mut count = Count { queue, counted: Counted::default(), entries: 0, opened: 0, openable };
     count.directory(&queue.path, queue.depth)?;
     Ok(count.counted)
 }
@@ -74,9 +92,12 @@ impl Count<'_> {
                 self.counted.cut = true;
                 return Ok(());
             }
-            // Messages are delivered while they are counted: what is gone is left out.
-            let Ok(entry) = entry else { continue };
-            let Ok(kind) = entry.file_type() else { continue };
+            let entry = entry?;
+            let kind = match entry.file_type() {
+                // Messages are delivered while they are counted: what is gone is left out.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                kind => kind?,
+            };
             if kind.is_file() {
                 self.file(&entry);
             } else if kind.is_dir() && depth > 0 {
@@ -112,10 +133,11 @@ impl Count<'_> {
     }
 
     fn head(&mut self, entry: &DirEntry) -> Option<Vec<u8>> {
-        self.opened += 1;
-        if self.opened > MOST_OPENED {
+        if self.opened >= self.openable {
+            self.counted.undated += 1;
             return None;
         }
+        self.opened += 1;
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
         let file: File = OpenOptions::new().read(true).custom_flags(flags).open(entry.path()).ok()?;
         let mut head = Vec::new();

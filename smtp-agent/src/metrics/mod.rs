@@ -10,6 +10,7 @@ mod health;
 mod limits;
 mod named;
 mod notices;
+mod seats;
 pub mod server;
 
 pub use conversations::VERDICTS;

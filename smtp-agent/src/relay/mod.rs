@@ -2,11 +2,12 @@
 //!
 //! `target` says which addresses are meant and what an answer from here is worth, `probe` lists what is tried,
 //! `command` is everything that may be said, `reply` reads what comes back, `wire` carries both within bounds of time
-//! and size, `visit` goes through the probes of one address, `verdict` draws the conclusion. No message can be sent:
-//! among the commands there is none that begins a body.
+//! and size, `visit` goes through the probes of one address, `verdict` draws the conclusion, `evidence` sees what
+//! refusals are about. No message can be sent: among the commands there is none that begins a body.
 #![forbid(unsafe_code)]
 
 mod command;
+mod evidence;
 mod probe;
 mod reply;
 mod target;
@@ -74,7 +75,7 @@ pub fn check(options: &Options) -> Result<Report> {
         .into_iter()
         .map(|address| visit::visit(address, &own, options, options.timeout.saturating_mul(PATIENCE)))
         .collect();
-    let verdict = Verdict::of_all(&visits);
+    let verdict = Verdict::of_all(&visits, &left_out);
     Ok(Report { host: options.target.host().to_owned(), port: options.target.port(), verdict, visits, left_out })
 }
 

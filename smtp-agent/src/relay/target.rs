@@ -143,10 +143,12 @@ pub enum Vantage {
     Loopback,
     /// From the host itself, at another address than loopback.
     Itself,
-    /// Through private addresses.
+    /// At a private address.
     Private,
     /// From the network that the server is in.
     SameNetwork,
+    /// From a private address, which a router has made a public one.
+    Translated,
     Outside,
 }
 
@@ -157,10 +159,12 @@ impl Vantage {
             Self::Loopback
         } else if is_own(server, own) || server == client {
             Self::Itself
-        } else if is_private(server) || is_private(client) {
+        } else if is_private(server) {
             Self::Private
         } else if own.iter().any(|net| net.contains(&server)) {
             Self::SameNetwork
+        } else if is_private(client) {
+            Self::Translated
         } else {
             Self::Outside
         }
@@ -183,12 +187,16 @@ impl Vantage {
                  is taken from here proves nothing; ask from a host outside with --i-operate-this-host"
             }
             Self::Private => {
-                "asked through a private address, which servers often trust: `closed` holds for this network, and what \
-                 is taken from here proves nothing; ask from a host outside with --i-operate-this-host"
+                "asked at a private address, and servers often trust their own network: `closed` holds for this \
+                 network, and what is taken from here proves nothing; ask from a host outside with --i-operate-this-host"
             }
             Self::SameNetwork => {
                 "asked from the network that the server is in, which some servers trust: `open` holds at least for the \
                  neighbours in it; ask from a host outside to be sure"
+            }
+            Self::Translated => {
+                "asked through NAT: this is what strangers meet, unless the server is this host itself or stands \
+                 behind the same router"
             }
             Self::Outside => "asked from outside: this is what strangers meet",
         }

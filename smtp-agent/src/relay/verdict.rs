@@ -1,8 +1,11 @@
 //! What the answers mean: of one reply, and of all of them together.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 
 use super::{
+    evidence::{is_about_relaying, is_judged},
     probe::Kind,
     reply::Reply,
     target::Vantage,
@@ -30,10 +33,11 @@ impl Verdict {
         }
     }
 
-    /// The gravest; what this host has no way to counts only where that is true of every address.
-    pub(super) fn of_all(visits: &[Visit]) -> Self {
-        let reached = visits.iter().filter(|visit| !visit.no_route);
-        reached.map(|visit| visit.verdict).max().unwrap_or(Self::Unclear)
+    /// The gravest; what this host has no way to counts only where that is true of every address. Of addresses that
+    /// were not looked at nobody knows that they are closed.
+    pub(super) fn of_all(visits: &[Visit], left_out: &[SocketAddr]) -> Self {
+        let reached = visits.iter().filter(|visit| !visit.no_route).map(|visit| visit.verdict);
+        reached.chain((!left_out.is_empty()).then_some(Self::Unclear)).max().unwrap_or(Self::Unclear)
     }
 }
 
@@ -41,8 +45,10 @@ impl Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Relaying, as far as the reply tells: no other reason is named, or this one by name.
+    /// Relaying, by name.
     Relaying,
+    /// None is told, and it is for good: mostly relaying, which is to be seen from what others are answered.
+    Unnamed,
     /// The server wants a password first.
     Authentication,
     /// The server wants TLS first, and then may think otherwise.
@@ -58,7 +64,12 @@ pub enum Reason {
 impl Reason {
     /// Whether strangers are refused for the same reason whatever addresses they use.
     pub(super) fn is_decisive(self) -> bool {
-        matches!(self, Self::Relaying | Self::Authentication)
+        matches!(self, Self::Relaying | Self::Unnamed | Self::Authentication)
+    }
+
+    /// Whether it has nothing to do with the addresses, so that nobody has thought about these yet.
+    pub(super) fn is_about_client(self) -> bool {
+        matches!(self, Self::Client | Self::Encryption)
     }
 
     /// Of a reply that is not positive. Enhanced status codes (RFC 3463) where there are some, else the words of the
@@ -84,22 +95,57 @@ impl Reason {
             Some((1, 2 | 3 | 7 | 8 | 10) | (4, 4) | (7, 27)) => Self::Addresses,
             _ if says(&ADDRESSES) => Self::Addresses,
             // Postfix's `defer_unauth_destination`, its default, says this with a 454.
-            _ if reply.is_transient() && !says(&RELAYING) => Self::Later,
-            _ => Self::Relaying,
+            _ if says(&RELAYING) => Self::Relaying,
+            _ if reply.is_transient() => Self::Later,
+            _ if says(&NOT_HERE) => Self::Relaying,
+            _ => Self::Unnamed,
         }
     }
 }
 
-const RELAYING: [&str; 4] = ["relay access denied", "relaying denied", "relay not permitted", "not permitted to relay"];
-const CLIENT: [&str; 12] = [
+const RELAYING: [&str; 6] = [
+    "relay access denied",
+    "relaying denied",
+    "relay not permitted",
+    "not permitted to relay",
+    "unable to relay",
+    "relaying not allowed",
+];
+/// The same in other words, of refusals for good. Those of qmail, OpenSMTPD, Haraka and hMailServer stand last.
+const NOT_HERE: [&str; 11] = [
+    "relaying",
+    "relay denied",
+    "relay is not",
+    "no relay",
+    "not relay",
+    "'t relay",
+    "cannot relay",
+    "rcpthosts",
+    "550 invalid recipient",
+    "i cannot deliver mail for",
+    "delivery is not allowed to this address",
+];
+const CLIENT: [&str; 24] = [
     "client host rejected",
     "client host blocked",
     "; client host [",
     "blocked using",
     "blacklist",
+    "black list",
     "blocklist",
     "block list",
     "dnsbl",
+    " rbl",
+    "spamhaus",
+    "spamcop",
+    "barracuda",
+    "sorbs",
+    "uceprotect",
+    "junkmail rejected",
+    "ip listed",
+    "poor reputation",
+    "bad reputation",
+    "too many",
     "cannot find your",
     "reverse dns",
     "ptr record",
@@ -174,6 +220,23 @@ fn concluded(tried: &[Tried], vantage: Vantage) -> (Verdict, String, Option<&Tri
     }
     let decisive = |one: &&Tried| one.kind == Kind::Relay && one.reason.is_some_and(Reason::is_decisive);
     if let Some(first) = tried.iter().find(decisive) {
+        if !is_about_relaying(tried) {
+            let because = format!(
+                "it refused every recipient, those at home too, and said nothing of relaying ({}): it may refuse this \
+                 client, whatever it wants; ask from another host",
+                first.answer
+            );
+            return (Verdict::Unclear, because, Some(first));
+        }
+        if let Err(other) = is_judged(tried) {
+            let because = format!(
+                "half of the probes or more were refused for the sake of this client, such as {}: {}; ask from \
+                 another host",
+                described(other),
+                other.answer
+            );
+            return (Verdict::Unclear, because, Some(other));
+        }
         return (Verdict::Closed, "it refused whatever was to be relayed".to_owned(), Some(first));
     }
     let first = tried.first();

@@ -274,7 +274,7 @@ fn transaction(wire: &mut Wire, from: &str, to: &str) -> Result<(Outcome, Option
     if !sender.is_positive() {
         let reason = match Reason::of(&sender) {
             // Nobody has been named yet to whom it might be relayed.
-            Reason::Relaying => Reason::Addresses,
+            Reason::Relaying | Reason::Unnamed => Reason::Addresses,
             reason => reason,
         };
         return Ok((refusal(&sender), Some(reason), sender));

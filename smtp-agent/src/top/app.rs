@@ -69,7 +69,7 @@ pub enum Prompt {
     Release {
         account: String,
     },
-    /// The names that are shown contain what is typed.
+    /// The names that are shown contain what is typed, in letters of either case.
     Filter,
 }
 
@@ -91,6 +91,8 @@ pub struct App {
     pub(super) attempt: usize,
     /// Why no attempts are told.
     pub(super) deaf: Option<String>,
+    /// Attempts that were told faster than the terminal took them.
+    pub(super) missed: u64,
 }
 
 impl Default for App {
@@ -109,6 +111,7 @@ impl Default for App {
             selected: None,
             attempt: 0,
             deaf: None,
+            missed: 0,
         }
     }
 }
@@ -148,6 +151,10 @@ impl App {
         self.deaf = why;
     }
 
+    pub fn set_missed(&mut self, missed: u64) {
+        self.missed = missed;
+    }
+
     /// How closely the view looks: changes with every other view.
     pub fn level(&self) -> u8 {
         match self.view {
@@ -164,7 +171,8 @@ impl App {
     /// The accounts of the table, in their order.
     pub(super) fn shown(&self) -> Vec<&AccountStatus> {
         let all = self.overview.iter().flat_map(|overview| &overview.accounts);
-        let mut shown: Vec<_> = all.filter(|account| account.account.contains(&self.filter)).collect();
+        let wanted = self.filter.to_lowercase();
+        let mut shown: Vec<_> = all.filter(|account| account.account.to_lowercase().contains(&wanted)).collect();
         match self.sort {
             Sort::Rate => shown.sort_by_key(|a| {
                 (Reverse((self.rates.per_minute(&a.account) * 10.0) as u64), Reverse(a.attempts()), &a.account)

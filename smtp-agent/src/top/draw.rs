@@ -8,7 +8,10 @@ use ratatui::{
     widgets::{Clear, Paragraph},
 };
 
-use super::app::{App, Prompt, TIMES, View};
+use super::{
+    app::{App, Prompt, TIMES, View},
+    columns::{columns, end_of, fit, right, rows},
+};
 use crate::{
     accounts::label::printable,
     attribution::Culprit,
@@ -82,17 +85,6 @@ struct Pen {
     width: usize,
 }
 
-/// Text in exactly so many columns.
-fn fit(text: &str, width: usize) -> String {
-    let text: String = text.chars().take(width).collect();
-    format!("{text:<width$}")
-}
-
-fn right(text: &str, width: usize) -> String {
-    let text: String = text.chars().take(width).collect();
-    format!("{text:>width$}")
-}
-
 /// 1234567 as 1.2M: what a column of numbers has room for.
 fn short(n: u64) -> String {
     match n {
@@ -133,10 +125,10 @@ impl Pen {
         if app.paused {
             state.push(Span::styled("  PAUSED", Style::new().add_modifier(Modifier::REVERSED)));
         }
-        vec![Line::from(state), self.host(overview), Line::default()]
+        vec![Line::from(state), self.host(overview, app.missed), Line::default()]
     }
 
-    fn host(&self, overview: &Overview) -> Line<'static> {
+    fn host(&self, overview: &Overview, missed: u64) -> Line<'static> {
         let mut line = vec![Span::raw("host ")];
         for (name, usage) in [("hour", overview.host.hour), ("day", overview.host.day)] {
             line.push(Span::raw(format!(" {name} ")));
@@ -145,6 +137,9 @@ impl Pen {
         let lost: u64 = overview.lost.values().sum();
         if lost > 0 {
             line.push(Span::raw(format!("  {} events lost", short(lost))));
+        }
+        if missed > 0 {
+            line.push(Span::raw(format!("  {} attempts not shown", short(missed))));
         }
         Line::from(line)
     }
@@ -292,13 +287,12 @@ impl Pen {
         for (what, value) in facts(story, &story.culprit) {
             let indent = 11;
             let room = self.width.saturating_sub(indent).max(10);
-            let chars: Vec<char> = value.chars().collect();
             // Long ones go on below, where what matters may stand at their end; those of parents do not, and none fills the
             // screen: the JSON of `smtp-agent who` has it whole.
-            let rows = if what == PARENT || what == PARENTS { 1 } else { ROWS };
-            for (n, part) in chars.chunks(room).enumerate().take(rows) {
+            let most = if what == PARENT || what == PARENTS { 1 } else { ROWS };
+            for (n, part) in rows(&value, room, most).into_iter().enumerate() {
                 let label = if n == 0 { fit(what, indent) } else { fit("", indent) };
-                lines.push(Line::from(label + &part.iter().collect::<String>()));
+                lines.push(Line::from(label + &part));
             }
         }
         lines
@@ -358,17 +352,8 @@ fn attempt_line(story: &Story, width: usize) -> String {
     let what = script.or(story.exe.as_deref()).unwrap_or(&story.comm);
     let to = std::net::SocketAddr::new(story.destination, story.port).to_string();
     let begin = [fit(time, 8), fit(&story.verdict, 12), fit(&to, 20), fit(&story.tgid.to_string(), 7)].join(" ") + " ";
-    let room = width.saturating_sub(begin.chars().count());
+    let room = width.saturating_sub(columns(&begin));
     begin + &end_of(what, room)
-}
-
-/// The end of a text that has no room: of a path the file.
-fn end_of(text: &str, room: usize) -> String {
-    let count = text.chars().count();
-    if count <= room || room < 4 {
-        return text.to_owned();
-    }
-    format!("...{}", text.chars().skip(count - (room - 3)).collect::<String>())
 }
 
 /// What is known of who was behind an attempt, and that the rest is not.

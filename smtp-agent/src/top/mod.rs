@@ -2,6 +2,7 @@
 //! brings both.
 
 mod app;
+mod columns;
 mod draw;
 mod rates;
 mod recent;

@@ -95,7 +95,7 @@ fn every_list_is_asked_for_every_public_address_and_no_other() {
     let server = Server::new(|name| if name.starts_with(TEST) { is(2) } else { Act::Code(RCODE::NameError) });
     let zones = ["a.example.org", "b.example.org"].map(zone);
     let addresses = ips(&["127.0.0.1", "10.0.0.1", "8.8.4.4", "::1", "fe80::1", "fd00::1", "::ffff:8.8.4.4"]);
-    let found = examine(Path::new("/"), &zones, Some(server.address), &addresses);
+    let found = examine(Path::new("/"), &zones, Some(server.address), (&addresses, &[]));
     assert_one(&found, Level::Ok, &["8.8.4.4 is not on a.example.org"]);
     assert_one(&found, Level::Ok, &["8.8.4.4 is not on b.example.org"]);
     let mut asked = server.asked();
@@ -108,12 +108,28 @@ fn every_list_is_asked_for_every_public_address_and_no_other() {
 #[test]
 fn a_host_without_a_public_address_and_one_that_asks_nobody_ask_nobody() {
     let server = Server::new(|_| is(2));
-    let found =
-        examine(Path::new("/"), &[zone("a.example.org")], Some(server.address), &ips(&["10.1.2.3", "127.0.0.1"]));
+    let said = |zones: &[Zone], own: &[&str], named: &[&str]| {
+        examine(Path::new("/"), zones, Some(server.address), (&ips(own), &ips(named)))
+    };
+    let zones = [zone("a.example.org")];
+    let found = said(&zones, &["10.1.2.3", "127.0.0.1"], &[]);
     assert_one(&found, Level::Note, &["no public address"]);
-    let found = examine(Path::new("/"), &[], Some(server.address), &ips(&["8.8.4.4"]));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let found = said(&zones, &["10.1.2.3"], &["10.0.0.5"]);
+    assert_one(&found, Level::Note, &["10.0.0.5 was not asked for", "--address"]);
+    let found = said(&[], &["8.8.4.4"], &[]);
     assert_one(&found, Level::Ok, &["were not asked"]);
     assert_eq!(server.asked(), [""; 0]);
+}
+
+#[test]
+fn an_address_that_was_named_and_is_not_public_is_told_beside_those_that_are_asked_for() {
+    let server = Server::new(|name| if name.starts_with(TEST) { is(2) } else { Act::Code(RCODE::NameError) });
+    let named = (&ips(&["10.0.0.1"])[..], &ips(&["10.0.0.5", "8.8.4.4"])[..]);
+    let found = examine(Path::new("/"), &[zone("a.example.org")], Some(server.address), named);
+    assert_one(&found, Level::Ok, &["8.8.4.4 is not on a.example.org"]);
+    assert_one(&found, Level::Note, &["10.0.0.5 was not asked for"]);
+    assert_eq!(found.len(), 2, "{found:#?}");
 }
 
 #[test]

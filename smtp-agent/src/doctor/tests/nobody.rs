@@ -1,8 +1,17 @@
 //! Nobody's ways out, and the mail servers that are found.
 
-use super::{super::mtas, super::nobody::examine, *};
+use std::time::SystemTime;
+
+use super::{
+    super::{mtas, nobody},
+    *,
+};
 
 const DENIED: &str = "mode = \"enforce\"\n";
+
+fn examine(host: &Host, config: Option<&Config>) -> Vec<Finding> {
+    nobody::examine(host, config, SystemTime::now())
+}
 
 fn busy() -> Tree {
     let tree = Tree::new();
@@ -60,6 +69,51 @@ fn nobody_is_denied_by_number_as_well() {
 }
 
 #[test]
+fn what_was_said_by_hand_comes_before_the_policy() {
+    let entry = |whom: &str, says: &str, until: &str| {
+        format!(
+            r#"{{"whom":{whom},"says":"{says}","since":"2026-11-20T10:17:11Z","until":{until},"reason":null,"by":{{"uid":0,"user":"root"}}}}"#
+        )
+    };
+    let said = |entries: &[String]| {
+        let tree = busy();
+        tree.write("/etc/group", "root:x:0:\nnogroup:x:65534:\nfree:x:70:shop,nobody\nshop:x:71:shop\n");
+        let text = format!(r#"{{"version":1,"said":[{}]}}"#, entries.join(","));
+        tree.write("/var/lib/smtp-agent/by-hand.json", text);
+        examine(&tree.host(), Some(&config(DENIED)))
+    };
+    let later = r#""9000-01-01T00:00:00Z""#;
+    for whom in [r#"{"user":"nobody"}"#, r#"{"user":"65534"}"#, r#"{"group":"nogroup"}"#, r#"{"group":"free"}"#] {
+        let found = said(&[entry(whom, "allowed", later)]);
+        let told = ["nobody was let out by hand", "said by hand: allowed", "until 9000-01-01", "smtp-agent release"];
+        assert_one(&found, Level::Warning, &told);
+        assert_one(&found, Level::Warning, &["1 process runs as nobody now"]);
+    }
+    let nobody = r#"{"user":"nobody"}"#;
+    for fine in [
+        vec![],
+        vec![entry(nobody, "allowed", r#""2001-01-01T00:00:00Z""#)],
+        vec![entry(r#"{"user":"www-data"}"#, "allowed", "null"), entry(r#"{"group":"shop"}"#, "allowed", "null")],
+        vec![entry(nobody, "allowed", "null"), entry(nobody, "blocked", later)],
+        vec![entry(nobody, "blocked", "null"), entry(r#"{"group":"free"}"#, "allowed", "null")],
+    ] {
+        let found = said(&fine);
+        assert_eq!(of(&found, Level::Warning), [""; 0], "{fine:?}: {found:#?}");
+    }
+    // A block by hand is as good as a line in [deny].
+    let tree = Tree::new();
+    tree.write(
+        "/var/lib/smtp-agent/by-hand.json",
+        format!(r#"{{"version":1,"said":[{}]}}"#, entry(nobody, "blocked", later)),
+    );
+    let open = config("mode = \"enforce\"\n[deny]\nusers = []\n");
+    assert_one(&examine(&tree.host(), Some(&open)), Level::Ok, &["the policy refuses nobody", "said by hand: blocked"]);
+    tree.write("/var/lib/smtp-agent/by-hand.json", "broken");
+    let found = examine(&tree.host(), Some(&config(DENIED)));
+    assert_one(&found, Level::Note, &["what was said by hand cannot be read", "block --list"]);
+}
+
+#[test]
 fn php_inside_the_web_server_of_cpanel_runs_as_nobody_unless_a_module_changes_that() {
     let tree = Tree::new();
     tree.write("/etc/cpanel/ea4/php.conf", "---\ndefault: ea-php81\nea-php80: suphp\nea-php81: dso\n");
@@ -98,6 +152,44 @@ fn mail_servers_are_found_by_program_process_and_listener() {
     assert!(!found.iter().any(|one| one.what.contains("opensmtpd")), "{found:#?}");
     let found = mtas::examine(&Tree::new().host());
     assert_one(&found, Level::Ok, &["no mail server was found"]);
+}
+
+#[test]
+fn a_name_alone_makes_no_mail_server_of_a_process() {
+    let tree = Tree::new();
+    tree.program("/usr/sbin/exim4", 0o4755, "\x7fELF");
+    tree.program("/usr/lib/sm.bin/sendmail", 0o2755, "\x7fELF");
+    tree.process(600, "exim4", 1001, "/usr/bin/sleep");
+    tree.process(601, "sendmail", 1001, "/usr/bin/sleep");
+    // What mail() of PHP starts where Exim is installed, and where Postfix is.
+    tree.process(602, "sendmail", 1001, "/usr/sbin/exim4");
+    tree.process(603, "sendmail", 0, "/usr/sbin/sendmail");
+    let found = mtas::examine(&tree.host());
+    assert_one(&found, Level::Ok, &["exim is installed and does not run"]);
+    assert_one(&found, Level::Ok, &["sendmail is installed and does not run"]);
+    assert_eq!(of(&found, Level::Warning), [""; 0], "{found:#?}");
+    // Links are followed, and a program that was replaced is still its own.
+    tree.link("/usr/lib/sm.bin/sendmail", "/usr/sbin/sendmail-mta");
+    tree.process(604, "sendmail-mta", 0, "/usr/lib/sm.bin/sendmail (deleted)");
+    assert_one(&mtas::examine(&tree.host()), Level::Ok, &["sendmail runs", "sendmail-mta (pid 604)"]);
+}
+
+#[test]
+fn where_the_program_of_a_process_cannot_be_read_only_root_and_its_own_users_are_believed() {
+    let tree = Tree::new();
+    tree.write("/etc/passwd", format!("{PASSWD}postfix:x:120:120::/:/bin/false\n"));
+    let hidden = |pid: u32, name: &str, uid: u32| {
+        tree.process(pid, name, uid, "/nowhere");
+        fs::remove_file(tree.path(&format!("/proc/{pid}/exe"))).expect("a link");
+    };
+    hidden(700, "exim4", 1001);
+    hidden(701, "qmgr", 1001);
+    assert_one(&mtas::examine(&tree.host()), Level::Ok, &["no mail server was found"]);
+    hidden(702, "qmgr", 120);
+    hidden(703, "exim4", 0);
+    let found = mtas::examine(&tree.host());
+    assert_one(&found, Level::Ok, &["postfix runs", "qmgr (pid 702)"]);
+    assert_one(&found, Level::Ok, &["exim runs", "exim4 (pid 703)"]);
 }
 
 #[test]

@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::{
     super::queue::examine,
-    super::spool::{exim_time, postfix_time, sendmail_time},
+    super::{
+        Gap,
+        spool::{Age, Kind, Queue, exim_time, opening_at_most, postfix_time, sendmail_time},
+    },
     *,
 };
 
@@ -100,6 +103,32 @@ fn other_mail_servers_have_queues_too() {
     assert_one(&found, Level::Ok, &["1 message waits in the queue of qmail"]);
     assert_one(&found, Level::Ok, &["1 message waits in the queue of opensmtpd"]);
     assert_one(&examine(&Tree::new().host(), 1, now()), Level::Ok, &["no mail queue was found"]);
+}
+
+#[test]
+fn a_queue_that_cannot_be_read_is_not_called_empty() {
+    let tree = Tree::new();
+    tree.write("/var/spool/postfix/active/4ABC", postfix_file(NOW - 30));
+    tree.write("/var/spool/postfix/deferred", "no directory");
+    let found = examine(&tree.host(), 1000, now());
+    let told = ["the queue of postfix cannot be counted: deferred: Not a directory", "active: 1"];
+    assert_one(&found, Level::Note, &told);
+    assert_eq!((found.len(), found[0].unseen), (1, Some(Gap::Broken)), "{found:#?}");
+}
+
+#[test]
+fn an_oldest_of_a_part_is_told_as_that() {
+    let tree = Tree::new();
+    for n in 0..5 {
+        tree.write(&format!("/var/spool/postfix/deferred/{n}ABC"), postfix_file(NOW - 60));
+    }
+    let path = tree.path("/var/spool/postfix/deferred");
+    let queue = Queue { path, depth: 1, kind: Kind::Any, age: Age::PostfixRecord };
+    let counted = opening_at_most(3, &queue).expect("counted");
+    assert_eq!((counted.messages, counted.undated), (5, 2));
+    let waits = |counted| super::super::queue::waits(&counted, now());
+    assert_eq!(waits(counted), ", the oldest of the 3 looked at for 1m");
+    assert_eq!(waits(opening_at_most(5, &queue).expect("counted")), ", the oldest for 1m");
 }
 
 #[test]

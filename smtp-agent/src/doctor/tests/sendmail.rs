@@ -50,10 +50,58 @@ fn whoever_else_can_replace_it_is_told() {
     assert_one(
         &examine(&tree.host(), None),
         Level::Warning,
-        &["in the place of /usr/sbin/sendmail: /usr/sbin is open to all"],
+        &["every user can put something else in the place of /usr/sbin/sendmail: /usr/sbin is open to all"],
     );
     tree.mode("/usr/sbin", 0o1777);
     assert_eq!(of(&examine(&tree.host(), None), Level::Warning), [""; 0], "the sticky bit keeps others' files");
+}
+
+#[test]
+fn whoever_can_replace_a_directory_or_a_link_on_the_way_is_told() {
+    let tree = tree();
+    tree.program("/opt/mta/bin/sendmail", 0o755, ELF);
+    tree.link("/opt/mta", "/opt/links/mta");
+    tree.link("/opt/links/mta/bin/sendmail", "/usr/sbin/sendmail");
+    let found = || examine(&tree.host(), None);
+    let way = "/usr/sbin/sendmail -> /opt/links/mta/bin/sendmail -> /opt/mta/bin/sendmail";
+    assert_one(&found(), Level::Ok, &["/opt/mta/bin/sendmail can be changed by root alone", way]);
+    assert_eq!(found().len(), 1, "{:#?}", found());
+
+    let owned = |path: &str, uid: u32, gid: u32, mode: u32| {
+        chown(tree.path(path), Some(uid), Some(gid)).expect("tests need root");
+        tree.mode(path, mode);
+    };
+    owned("/opt/mta/bin", 33, 33, 0o775);
+    let told = ["www-data can put something else in the place of /opt/mta/bin/sendmail: /opt/mta/bin is his"];
+    assert_one(&found(), Level::Warning, &told);
+    assert_one(&found(), Level::Warning, &["the group 33 can put", "/opt/mta/bin is open to it", "chmod g-w"]);
+    assert_eq!(of(&found(), Level::Ok), [""; 0]);
+    owned("/opt/mta/bin", 0, 50, 0o775);
+    assert_one(&found(), Level::Warning, &["the group staff can put", "drwxrwxr-x root:staff"]);
+    owned("/opt/mta/bin", 0, 0, 0o775);
+    assert_eq!(of(&found(), Level::Warning), [""; 0], "the group is root's");
+    owned("/opt/mta/bin", 0, 0, 0o755);
+
+    owned("/opt/mta", 33, 0, 0o755);
+    assert_one(&found(), Level::Warning, &["www-data can put", "the place of /opt/mta/bin: /opt/mta is his"]);
+    owned("/opt/mta", 0, 0, 0o755);
+
+    owned("/opt/links", 0, 0, 0o777);
+    assert_one(&found(), Level::Warning, &["every user", "the place of /opt/links/mta: /opt/links is open to all"]);
+    owned("/opt/links", 0, 0, 0o1777);
+    assert_eq!(of(&found(), Level::Warning), [""; 0], "the sticky bit keeps others' files");
+    std::os::unix::fs::lchown(tree.path("/opt/links/mta"), Some(33), Some(33)).expect("tests need root");
+    assert_one(&found(), Level::Warning, &["www-data can put", "/opt/links/mta", "chown -h root /opt/links/mta"]);
+}
+
+#[test]
+fn links_on_the_way_stay_below_the_root_that_is_looked_at() {
+    let tree = tree();
+    // Not this machine's.
+    tree.link("/usr/lib", "/lib");
+    tree.link("../../../../../lib/mine/sendmail", "/usr/sbin/sendmail");
+    tree.program("/usr/lib/mine/sendmail", 0o757, ELF);
+    assert_one(&examine(&tree.host(), None), Level::Warning, &["every user can replace /usr/lib/mine/sendmail"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ fn options(tree: &Tree) -> Options {
         zones: Vec::new(),
         resolver: None,
         addresses: Vec::new(),
+        named: Vec::new(),
         threshold: 1000,
         now: SystemTime::now(),
     }

@@ -132,7 +132,7 @@ fn a_go_ahead_for_a_message_that_nobody_asked_for_gets_none() {
 fn the_server_s_words_cannot_get_into_a_command() {
     let server = Server::new(|asked| match asked {
         asked if asked.line.is_empty() => say("220 evil.example>\u{20}RCPT\u{9}TO:<x"),
-        asked if asked.is("RCPT") => say("550 no\u{1b}[2J"),
+        asked if asked.is("RCPT") => say("550 relaying denied\u{1b}[2J"),
         asked => usual(asked),
     });
     let visit = visited(&server);

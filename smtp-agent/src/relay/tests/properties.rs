@@ -22,19 +22,20 @@ fn kind() -> impl Strategy<Value = Kind> {
 
 fn tried() -> impl Strategy<Value = Tried> {
     let outcomes = vec![Outcome::Accepted, Outcome::Refused, Outcome::Deferred, Outcome::Unanswered];
-    use Reason::{Addresses, Authentication, Client, Encryption, Later, Relaying};
-    let reasons = vec![Relaying, Authentication, Encryption, Addresses, Client, Later];
-    let parts = (kind(), prop::sample::select(outcomes), prop::sample::select(reasons));
-    parts.prop_map(|(kind, outcome, reason)| {
+    use Reason::{Addresses, Authentication, Client, Encryption, Later, Relaying, Unnamed};
+    let reasons = vec![Relaying, Unnamed, Authentication, Encryption, Addresses, Client, Later];
+    let answers = prop::sample::select(vec!["550 no", "550 never"]);
+    let parts = (kind(), prop::sample::select(outcomes), prop::sample::select(reasons), answers);
+    parts.prop_map(|(kind, outcome, reason, answer)| {
         let reason = matches!(outcome, Outcome::Refused | Outcome::Deferred).then_some(reason);
-        let (from, to, answer) = ("a@from.example".into(), "b@to.example".into(), "an answer".into());
+        let (from, to, answer) = ("a@from.example".into(), "b@to.example".into(), answer.into());
         Tried { name: "probe", from, to, kind, outcome, reason, answer, dialogue: Vec::new() }
     })
 }
 
 fn vantage() -> impl Strategy<Value = Vantage> {
-    use Vantage::{Itself, Loopback, Outside, Private, SameNetwork};
-    prop::sample::select(vec![Loopback, Itself, Private, SameNetwork, Outside])
+    use Vantage::{Itself, Loopback, Outside, Private, SameNetwork, Translated};
+    prop::sample::select(vec![Loopback, Itself, Private, SameNetwork, Translated, Outside])
 }
 
 /// A recipient that was taken and is not there for comparison.
@@ -67,13 +68,31 @@ proptest! {
     }
 
     #[test]
+    fn closed_is_never_said_by_one_answer_to_all_or_where_most_were_refused_as_a_client(
+        tried in prop::collection::vec(tried(), 1..12), vantage in vantage(),
+    ) {
+        if conclude(&tried, vantage).verdict == Verdict::Closed {
+            let said: Vec<_> = tried.iter().filter_map(|one| Some((one.reason?, one.answer.as_str()))).collect();
+            let named = said.iter().any(|(reason, _)| matches!(reason, Reason::Relaying | Reason::Authentication));
+            let is_taken = tried.iter().any(|one| one.outcome == Outcome::Accepted);
+            prop_assert!(named || is_taken || said.iter().any(|(_, answer)| *answer != said[0].1));
+            let count = |is: fn(Reason) -> bool| {
+                tried.iter().filter(|one| !one.is_control() && one.reason.is_some_and(is)).count()
+            };
+            prop_assert!(count(Reason::is_decisive) > count(Reason::is_about_client));
+        }
+    }
+
+    #[test]
     fn a_recipient_elsewhere_that_was_taken_is_open_from_outside(
         mut tried in prop::collection::vec(tried(), 1..12), at: prop::sample::Index,
     ) {
         let at = at.index(tried.len());
         tried[at].kind = Kind::Relay;
         tried[at].outcome = Outcome::Accepted;
-        prop_assert_eq!(conclude(&tried, Vantage::Outside).verdict, Verdict::Open);
+        for vantage in [Vantage::Outside, Vantage::Translated, Vantage::SameNetwork] {
+            prop_assert_eq!(conclude(&tried, vantage).verdict, Verdict::Open);
+        }
     }
 
     #[test]
@@ -97,11 +116,14 @@ proptest! {
 fn the_gravest_of_several_addresses_holds_but_not_one_without_a_way_there() {
     let server = Server::obedient(|_| "554 5.7.1 Relay access denied");
     let closed = || visited(&server);
-    let of = |visits: &[Visit]| Verdict::of_all(visits);
+    let of = |visits: &[Visit]| Verdict::of_all(visits, &[]);
     let with = |verdict, no_route| Visit { verdict, no_route, ..closed() };
     assert_eq!(of(&[]), Verdict::Unclear);
     assert_eq!(of(&[closed(), with(Verdict::Open, false), with(Verdict::Unclear, false)]), Verdict::Open);
     assert_eq!(of(&[closed(), with(Verdict::Unclear, false)]), Verdict::Unclear);
     assert_eq!(of(&[closed(), with(Verdict::Unclear, true)]), Verdict::Closed);
     assert_eq!(of(&[with(Verdict::Unclear, true)]), Verdict::Unclear);
+    let more = ["192.0.2.9:25".parse().expect("an address")];
+    assert_eq!(Verdict::of_all(&[closed()], &more), Verdict::Unclear, "nobody has looked at that one");
+    assert_eq!(Verdict::of_all(&[with(Verdict::Open, false)], &more), Verdict::Open);
 }

@@ -140,6 +140,60 @@ fn a_server_that_minds_the_addresses_has_not_said_whether_it_relays() {
 }
 
 #[test]
+fn a_server_that_refuses_this_client_alone_is_not_called_closed() {
+    for refusal in [
+        "550 rejected because 192.0.2.9 is in a black list at zen.spamhaus.org",
+        "550 JunkMail rejected - client.example [192.0.2.9] is in an RBL: https://example.org/lookup",
+        "550 5.7.1 IP listed at Spamhaus, see https://example.org/",
+        "554 5.7.1 Too many connections from your IP",
+        "550 Administrative prohibition",
+        "550 5.7.1 go away",
+        "550",
+    ] {
+        let server = Server::obedient(move |_| refusal);
+        assert_verdict(&visited(&server), Verdict::Unclear, &[refusal, "this client", "ask from another host"]);
+    }
+    // Addresses in the words, and those that are minded before, do not make a difference.
+    let server = Server::new(|asked| match asked {
+        asked if asked.is("RCPT") && !asked.path().contains('@') => say("501 5.5.2 an address has a domain"),
+        asked if asked.is("RCPT") && asked.path().contains("@[") => say("501 domain literals are not allowed"),
+        asked if asked.is("RCPT") => say(&format!("550 5.7.1 <{}>: not wanted (id 4f{})", asked.path(), asked.number)),
+        asked => usual(asked),
+    });
+    assert_verdict(&visited(&server), Verdict::Unclear, &["said nothing of relaying"]);
+}
+
+#[test]
+fn a_server_that_says_little_is_closed_where_it_answers_otherwise_at_home() {
+    for at_home in ["550 Unrouteable address", "550 5.1.1 User unknown", "451 4.7.1 Greylisted"] {
+        let server = Server::obedient(move |to| match to {
+            to if to.starts_with("nobody-") && to.ends_with("@mx.server.example") => at_home,
+            _ => "550 Administrative prohibition",
+        });
+        assert_verdict(&visited(&server), Verdict::Closed, &["refused whatever was to be relayed"]);
+    }
+}
+
+#[test]
+fn a_server_that_turns_against_the_client_after_a_refusal_is_not_called_closed() {
+    let server = Server::new(|asked| match asked {
+        asked if asked.is("RCPT") && asked.connection == 0 && asked.number < 5 => say(DENIED),
+        asked if asked.is("RCPT") => say("554 5.7.1 Client host rejected: too many errors"),
+        asked => usual(asked),
+    });
+    let visit = visited(&server);
+    assert_eq!(visit.probes[0].answer, DENIED);
+    assert_verdict(&visit, Verdict::Unclear, &["for the sake of this client", "too many errors"]);
+    // A sender or two that it minds does not make the rest untold.
+    let server = Server::new(|asked| match asked {
+        asked if asked.is("RCPT") && asked.number < 4 => say("554 5.7.1 Client host rejected: too many errors"),
+        asked if asked.is("RCPT") => say(proper(asked.path())),
+        asked => usual(asked),
+    });
+    assert_verdict(&visited(&server), Verdict::Closed, &[]);
+}
+
+#[test]
 fn tricks_are_tried_under_a_sender_that_the_server_does_not_mind() {
     // The sender outside is refused as such: what relays shows only under another.
     let server = Server::new(|asked| match asked {

@@ -161,6 +161,44 @@ fn the_bar_stays_on_its_account_when_the_order_changes() {
 }
 
 #[test]
+fn the_filter_minds_no_case() {
+    let mut app = app();
+    app.update(overview(vec![account("Blog", 3, 0), account("shop", 100, 12)]), Instant::now());
+    for typed in ["bLOG", "BLOG"] {
+        press(&mut app, &[KeyCode::Char('/'), KeyCode::Esc, KeyCode::Char('/')]);
+        press(&mut app, &typed.chars().map(KeyCode::Char).collect::<Vec<_>>());
+        press(&mut app, &[KeyCode::Enter]);
+        let lines = screen(&app);
+        assert!(lines[4].starts_with("Blog") && lines[5].trim().is_empty(), "{typed}: {lines:?}");
+    }
+}
+
+#[test]
+fn columns_stay_where_they_are_beside_names_of_wide_characters() {
+    let mut app = app();
+    let names = ["日本語の店", "日本語の店日本語の店日本語の店", "e\u{301}té", "👩‍👩‍👧 family", "plain"];
+    app.update(overview(names.map(|name| account(name, 3, 0)).into()), Instant::now() + Duration::from_secs(30));
+    press(&mut app, &[KeyCode::Char('s'), KeyCode::Char('s'), KeyCode::Char('s')]);
+    let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("a screen");
+    terminal.draw(|frame| draw(frame, &app, Look::default())).expect("drawn");
+    let buffer = terminal.backend().buffer().clone();
+    for y in 4..4 + names.len() as u16 {
+        let row: Vec<_> = (0..80).map(|x| buffer[(x, y)].symbol()).collect();
+        // A blank, what stands below `PER MIN`, and the bar below `HOUR`.
+        let (blank, rate, bar) = (row[19], row[20..28].concat(), row[28..34].concat());
+        assert_eq!((blank, bar.as_str()), (" ", "#....."), "{row:?}");
+        assert!(rate.trim().parse::<f64>().is_ok() && rate.ends_with(' '), "{row:?}");
+    }
+}
+
+#[test]
+fn attempts_that_were_not_shown_are_told() {
+    let mut app = app();
+    app.set_missed(12);
+    assert!(screen(&app)[1].trim_end().ends_with("12 attempts not shown"), "{}", screen(&app)[1]);
+}
+
+#[test]
 fn a_gate_that_is_gone_and_an_agent_that_is_silent_are_said() {
     let mut app = app();
     let mut gone = overview(Vec::new());
