@@ -36,8 +36,17 @@ fn what_was_only_observed_is_rehearsed_under_limits_that_nobody_enforces_yet() {
     let text = world.agent.cli(&["rehearse", "--since", "1h"]).expect_ok("rehearse").stdout;
     assert_has(
         &text,
-        &["observe under ", "93 attempts of 3 accounts", "FIRST STOP", "account_hour", "20 spared (21 %)"],
+        &[
+            "observe under ",
+            "93 attempts of 3 accounts",
+            "FIRST STOP",
+            "account_hour",
+            "20 spared (21 %)",
+            "windows: empty at the beginning; the history reaches no further back",
+            "not rehearsed: blocks and allows said by hand",
+        ],
     );
+    assert_eq!(told["windows_since"], Value::Null, "{told}");
     let one = rehearsed(&world, &["--user", &uid::OTHER.to_string()]);
     assert_eq!(one["rehearsal"]["accounts"].as_array().map(Vec::len), Some(1));
     assert_eq!(world.counted_uid(uid::SENDER, "allowed"), 40, "nothing is charged by it");

@@ -1,9 +1,6 @@
 //! `smtp-agent rehearse`: what the configuration would have done with what is recorded, before anybody enforces it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::{collections::HashMap, path::Path};
 
 use chrono::{Datelike, Local, TimeZone, Timelike};
 use serde_json::json;
@@ -25,11 +22,11 @@ use crate::{
     daemon::reload,
     exit::{Code, Result},
     policy::{self, Circumstances, limits::Moment},
-    rehearse::{Flow, Left, Policies, Rehearsal, Told, left_out, rehearse},
+    rehearse::{DAY, Flow, Left, Policies, Rehearsal, Told, left_out, rehearse},
     report::{date, numbers::grouped},
     store::{
-        Level, Reader,
-        read::{self, Period},
+        Level, Millis,
+        read::{self, Counted, Period},
         record::what,
     },
 };
@@ -38,23 +35,28 @@ use crate::{
 const ROWS: usize = 20;
 
 pub(super) fn command(path: &Path, args: &Arguments) -> Result<Code> {
-    let wanted = period(&args.period, "24h")?;
     // The policy to rehearse: unlike other commands about the past, this one needs it whole.
     let config = load(path)?.config;
-    let past = Past::open(path)?;
-    let only = past.account_if(args.user.as_deref())?.map(|account| account.id);
-    let period = past.reader.widened(wanted, past.now);
     let users = reload::users()?;
-    let (accounts, flows) = recorded(&past.reader, period, only, &users).map_err(unreadable)?;
+    let Recorded { period, now, accounts, flows, filled_from } = recorded(path, args, &users)?;
     let subuid = reload::subuid()?;
     let compiled = |moment| policy::compile(&config, &users, &subuid, &Circumstances { moment, said: Vec::new() });
-    let not_rehearsed = left_out(&config, &compiled(Moment::now()));
-    let told = rehearse(flows, &accounts, &mut Policies::new(&config, compiled), moment);
+    let mut not_rehearsed = left_out(&config, &compiled(Moment::now()));
+    if args.user.is_some() {
+        not_rehearsed.push("everybody but this account: what it shares with others, it has for itself");
+    }
+    let told = rehearse(flows, period.from, &accounts, &mut Policies::new(&config, compiled), moment);
     if args.json.json {
-        let (since, until) = (date(period.from), date(period.to.min(past.now)));
-        output::json(&json!({ "since": since, "until": until, "not_rehearsed": not_rehearsed, "rehearsal": told }))?;
+        output::json(&json!({
+            "since": date(period.from),
+            "until": date(period.to.min(now)),
+            "windows_since": filled_from.map(date),
+            "not_rehearsed": not_rehearsed,
+            "rehearsal": told,
+        }))?;
     } else {
-        output::line(&show(&told, &config, path, period, past.now, &not_rehearsed))?;
+        let windows = windows(filled_from, period.from);
+        output::line(&show(&told, &config, path, period, now, &windows, &not_rehearsed))?;
     }
     Ok(Code::Fine)
 }
@@ -82,49 +84,124 @@ fn account(of: &read::Account, users: &Database) -> Account {
     }
 }
 
-type Recorded = (Vec<(Account, String)>, Vec<Flow>);
-
-/// What is recorded of a period, by the minute where that is kept.
-fn recorded(reader: &Reader, period: Period, only: Option<i64>, users: &Database) -> rusqlite::Result<Recorded> {
-    let known = reader.accounts()?;
-    let mut accounts: Vec<(Account, String)> = Vec::new();
-    let mut places: HashMap<i64, usize> = HashMap::new();
-    let mut flows: BTreeMap<(i64, usize, u8), Flow> = BTreeMap::new();
-    let finest = Period { finest: Level::Minute, ..period };
-    reader.counted(finest, only, |counted| {
-        let (Some(of), Some(route)) = (known.get(&counted.account), Route::from_u8(counted.route)) else { return };
-        let place = *places.entry(counted.account).or_insert_with(|| {
-            accounts.push((account(of, users), of.name.clone()));
-            accounts.len() - 1
-        });
-        let flow = flows.entry((counted.from, place, counted.route)).or_insert_with(|| Flow {
-            from: counted.from,
-            length: counted.length,
-            account: place,
-            route: Some(route),
-            ..Flow::default()
-        });
-        let n = counted.n.max(0) as u64;
-        match counted.what {
-            what::CONNECTIONS => {
-                flow.attempts += n;
-                let passed = Verdict::from_u8(counted.which).is_some_and(|verdict| !verdict.is_applied());
-                flow.admitted += if passed { n } else { 0 };
-            }
-            what::MESSAGES => {
-                flow.messages += n;
-                let is = |outcome: MessageOutcome| counted.which == outcome as u8;
-                let failed = is(MessageOutcome::Deferred) || is(MessageOutcome::Rejected);
-                flow.failed += if failed { n } else { 0 };
-            }
-            what::RECIPIENTS => flow.recipients += n,
-            _ => {}
-        }
-    })?;
-    Ok((accounts, flows.into_values().collect()))
+/// What is recorded of a period, and of the day before it.
+struct Recorded {
+    period: Period,
+    now: Millis,
+    accounts: Vec<(Account, String)>,
+    flows: Vec<Flow>,
+    /// How far back the windows can be filled; `None` where the history does not reach beyond the period.
+    filled_from: Option<Millis>,
 }
 
-fn show(told: &Rehearsal, config: &Config, path: &Path, period: Period, now: i64, not_rehearsed: &[&str]) -> String {
+/// Reads it and lets go of the history: while it is open, the agent's journal grows.
+fn recorded(path: &Path, args: &Arguments, users: &Database) -> Result<Recorded> {
+    let wanted = period(&args.period, "24h")?;
+    let past = Past::open(path)?;
+    let only = past.account_if(args.user.as_deref())?.map(|account| account.id);
+    let (reader, now) = (&past.reader, past.now);
+    let period = reader.widened(wanted, now);
+    let before = reader.widened(Period::new(period.from - DAY, period.from), now);
+    let known = reader.accounts().map_err(unreadable)?;
+    let first = known.values().map(|account| account.first).min();
+    let filled_from = first.map(|first| first.max(before.from)).filter(|first| *first < period.from);
+    let mut tally = Tally::new(known, users);
+    // Where only the sum of a longer stretch is kept, it reaches into the period, which tells of that itself.
+    for (part, end) in [(before, period.from), (period, Millis::MAX)] {
+        let finest = Period { finest: Level::Minute, ..part };
+        reader.counted(finest, only, |counted| tally.add(&counted, end)).map_err(unreadable)?;
+    }
+    Ok(Recorded { period, now, accounts: tally.accounts, flows: tally.flows, filled_from })
+}
+
+/// Sums by account, stretch and route, by the minute where that is kept.
+struct Tally<'a> {
+    known: HashMap<i64, read::Account>,
+    users: &'a Database,
+    accounts: Vec<(Account, String)>,
+    places: HashMap<i64, usize>,
+    flows: Vec<Flow>,
+    /// Where in `flows` those of the stretch and the account begin that were added last.
+    latest: usize,
+}
+
+impl<'a> Tally<'a> {
+    fn new(known: HashMap<i64, read::Account>, users: &'a Database) -> Self {
+        Self { known, users, accounts: Vec::new(), places: HashMap::new(), flows: Vec::new(), latest: 0 }
+    }
+
+    /// What was counted before `end`. All of one stretch and account comes in a row.
+    fn add(&mut self, counted: &Counted, end: Millis) {
+        let Some(route) = Route::from_u8(counted.route) else { return };
+        let Some(place) = self.place(counted.account) else { return };
+        let n = counted.n.max(0) as u64;
+        let empty =
+            Flow { from: counted.from, length: counted.length, account: place, route: Some(route), ..Flow::default() };
+        let Some(part) = with(empty, counted, n).and_then(|flow| flow.until(end)) else { return };
+        if self.flows.get(self.latest).is_none_or(|flow| (flow.from, flow.account) != (part.from, part.account)) {
+            self.latest = self.flows.len();
+        }
+        match self.flows[self.latest..].iter_mut().find(|flow| flow.route == part.route) {
+            Some(flow) => {
+                flow.attempts += part.attempts;
+                flow.admitted += part.admitted;
+                flow.messages += part.messages;
+                flow.failed += part.failed;
+                flow.recipients += part.recipients;
+            }
+            None => self.flows.push(part),
+        }
+    }
+
+    /// Place of an account in the list; `None` of one that the history has no name for.
+    fn place(&mut self, id: i64) -> Option<usize> {
+        if let Some(place) = self.places.get(&id) {
+            return Some(*place);
+        }
+        let known = self.known.get(&id)?;
+        self.accounts.push((account(known, self.users), known.name.clone()));
+        self.places.insert(id, self.accounts.len() - 1);
+        Some(self.accounts.len() - 1)
+    }
+}
+
+/// A flow of what one counter says; `None` of counters that are about something else.
+fn with(empty: Flow, counted: &Counted, n: u64) -> Option<Flow> {
+    let if_so = |so: bool| if so { n } else { 0 };
+    match counted.what {
+        what::CONNECTIONS => {
+            let passed = Verdict::from_u8(counted.which).is_some_and(|verdict| !verdict.is_applied());
+            Some(Flow { attempts: n, admitted: if_so(passed), ..empty })
+        }
+        what::MESSAGES => {
+            let is = |outcome: MessageOutcome| counted.which == outcome as u8;
+            let failed = is(MessageOutcome::Deferred) || is(MessageOutcome::Rejected);
+            Some(Flow { messages: n, failed: if_so(failed), ..empty })
+        }
+        what::RECIPIENTS => Some(Flow { recipients: n, ..empty }),
+        _ => None,
+    }
+}
+
+/// How far back the windows are filled with what came before the period.
+fn windows(filled_from: Option<Millis>, begin: Millis) -> String {
+    let late = "the history reaches no further back, so limits of a day may be met too late";
+    match filled_from {
+        Some(from) if from <= begin - DAY => format!("windows: filled from {} on", date(from)),
+        Some(from) => format!("windows: filled from {} on; {late}", date(from)),
+        None => format!("windows: empty at the beginning; {late}"),
+    }
+}
+
+fn show(
+    told: &Rehearsal,
+    config: &Config,
+    path: &Path,
+    period: Period,
+    now: Millis,
+    windows: &str,
+    not_rehearsed: &[&str],
+) -> String {
     let attempts: u64 = told.accounts.iter().map(|account| account.attempts).sum();
     let mut out = vec![format!(
         "{} under {}: {} attempts of {} accounts from {} to {}",
@@ -157,6 +234,7 @@ fn show(told: &Rehearsal, config: &Config, path: &Path, period: Period, now: i64
         number(told.busiest_day.then),
         number(told.busiest_day.would)
     ));
+    out.push(windows.to_owned());
     out.extend(not_rehearsed.iter().map(|what| format!("not rehearsed: {what}")));
     if !stopped.is_empty() {
         out.push(
@@ -217,3 +295,6 @@ fn table(stopped: &[&Told]) -> String {
     }
     table.render()
 }
+
+#[cfg(test)]
+mod tests;

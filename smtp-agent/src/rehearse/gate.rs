@@ -5,17 +5,27 @@ use std::{collections::HashMap, marker};
 use smtp_common::{
     choice::choose,
     connection::{Account, Attempt, Route},
-    decide::{Decision, Purses},
+    counter::{Reason, Verdict},
+    decide::{Ask, Decision, Purses, Shared, charge_chain, decide},
     level::{ByHand, Chain, Purse},
-    rule::{PlanLimits, Policy, Rule, Rules, rule_flag},
+    rule::{BRAKE_STAYS, PlanLimits, Policy, Rule, Rules, rule_flag},
     tally::Unit,
-    window::{Both, Lane, WindowKey, spans},
+    window::{Both, Lane, Receipt, Span, WindowKey, spans},
 };
 
 use crate::policy::{
     Compiled,
     explain::{Copy, Question},
 };
+
+const SECOND: u64 = 1_000_000_000;
+
+/// When the slot of an hour's window ends that a time lies in. The slots of a day's are whole numbers of them.
+pub(super) const fn slot_end(now: u64) -> u64 {
+    (Span::Hour.slot(now) + 1).saturating_mul(Span::Hour.slot_nanos())
+}
+
+const _: () = assert!(Span::Day.slot_nanos().is_multiple_of(Span::Hour.slot_nanos()));
 
 /// What a policy says, by account.
 struct Table {
@@ -57,6 +67,48 @@ pub(super) struct Gate {
     memory: Copy,
     /// When each account's failure brake was tripped.
     brakes: HashMap<Account, u64>,
+}
+
+/// What connections are charged to that no limit can stop.
+pub(super) struct Free {
+    pub(super) charged: Vec<WindowKey>,
+    /// The failure brake can.
+    pub(super) has_brake: bool,
+}
+
+/// Windows without any room under whatever limit: what passes nevertheless, no limit can stop.
+struct Brim {
+    is_braked: bool,
+    shared: Vec<Purse>,
+    /// What was charged that has no limit.
+    charged: Vec<WindowKey>,
+}
+
+impl Purses for Brim {
+    fn charge(&mut self, key: &WindowKey, _: u64, limits: Both, _: u32, _: u32) -> Receipt {
+        if limits.is_set() {
+            return Receipt::FULL;
+        }
+        self.charged.push(*key);
+        Receipt::NONE
+    }
+
+    fn uncharge(&mut self, _: &WindowKey, _: Receipt, _: u32, _: u32) {}
+
+    fn is_braked(&mut self, _: Account, _: u16, _: u64) -> bool {
+        self.is_braked
+    }
+
+    fn share(&mut self, shared: Shared, ask: &Ask) -> Receipt {
+        let purses = if shared == Shared::Account { std::mem::take(&mut self.shared) } else { Vec::new() };
+        charge_chain(|link| purses.get(link), ask, self)
+    }
+
+    fn unshare(&mut self, _: Shared, _: Receipt, _: &Ask) {}
+
+    fn put_off(&mut self, _: Shared, _: u32, _: u32, _: u64) -> Receipt {
+        Receipt::FULL
+    }
 }
 
 /// The parts of an attempt that a count knows.
@@ -103,6 +155,48 @@ impl Gate {
     pub(super) fn decide(&mut self, attempt: &Attempt, unit: Option<Unit>, now: u64) -> Decision {
         let (rule, policy) = (self.rule(attempt, now), self.table.policy);
         Question { policy: &policy, rule: &rule, attempt, unit, now }.decide(&mut self.memory)
+    }
+
+    /// Until when a connection that was refused just now, for this reason, is refused at every further try.
+    ///
+    /// Within one slot no window gets emptier: whatever is charged meanwhile, to whomever, only fills them, and what is refused
+    /// is charged to nobody. A limit that has no room has none until the slot ends, and a host's or a hard one that is used up
+    /// speaks before any other. A brake asks for the outcomes of the hour, of which there are no new ones while it bars the
+    /// account's messages, and may besides lapse in the midst of a slot.
+    pub(super) fn refuses_until(&self, reason: Reason, now: u64) -> u64 {
+        let brake = match (reason, self.memory.limits, self.memory.tripped) {
+            (Reason::FailedShare, Some(limits), Some(tripped))
+                if limits.brake_seconds != 0 && limits.brake_seconds != BRAKE_STAYS =>
+            {
+                tripped + u64::from(limits.brake_seconds) * SECOND
+            }
+            _ => u64::MAX,
+        };
+        // A greater limit that fills up might yet put off what the soft band of a lesser one has no room for.
+        let puts_off = |(purse, _): &(Purse, String)| purse.hour.band != 0 || purse.day.band != 0;
+        if self.memory.shared.iter().flatten().any(puts_off) {
+            return now;
+        }
+        slot_end(now).min(brake)
+    }
+
+    /// What connections are charged to that no limit of this policy can stop; `None` where one can.
+    pub(super) fn free(&mut self, attempt: &Attempt) -> Option<Free> {
+        let rule = self.rule(attempt, 0);
+        let shared: Vec<_> = self.memory.shared[Shared::Account as usize].iter().map(|(purse, _)| *purse).collect();
+        [false, true].into_iter().find_map(|has_brake| {
+            let mut brim = Brim { is_braked: !has_brake, shared: shared.clone(), charged: Vec::new() };
+            let decision = decide(&self.table.policy, &(&rule).into(), attempt, 0, &mut brim);
+            let passes = matches!(decision.verdict, Verdict::Allowed | Verdict::Exempt);
+            passes.then_some(Free { charged: brim.charged, has_brake })
+        })
+    }
+
+    /// So many connections in one slot that nothing stops.
+    pub(super) fn let_out(&mut self, free: &Free, n: u32, now: u64) {
+        for key in &free.charged {
+            let _ = self.memory.charge(key, now, Both::UNLIMITED, spans::BOTH, n);
+        }
     }
 
     /// A message has an outcome, for the failure brake.

@@ -1,3 +1,8 @@
+mod alike;
+mod plain;
+
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -31,16 +36,21 @@ fn flow(minute: i64, account: usize, attempts: u64, messages: u64) -> Flow {
 }
 
 fn play(toml: &str, flows: Vec<Flow>) -> Rehearsal {
+    play_from(i64::MIN, toml, flows)
+}
+
+/// The time of the week in UTC: the first moment of 1970 was on a Thursday.
+fn moment(time: i64) -> Moment {
+    let minutes = time / MINUTE;
+    Moment { weekday: ((minutes / 1440 + 3) % 7) as u8, minute: (minutes % 1440) as u16 }
+}
+
+fn play_from(begin: i64, toml: &str, flows: Vec<Flow>) -> Rehearsal {
     let config = config::parse_str("test", toml).expect("a configuration").config;
     let users = Database::read();
     let mut policies =
         Policies::new(&config, |moment| compile(&config, &users, "", &Circumstances { moment, said: Vec::new() }));
-    // The first moment of 1970 was on a Thursday.
-    let moment = |time: i64| {
-        let minutes = time / MINUTE;
-        Moment { weekday: ((minutes / 1440 + 3) % 7) as u8, minute: (minutes % 1440) as u16 }
-    };
-    rehearse(flows, &accounts(), &mut policies, moment)
+    rehearse(flows, begin, &accounts(), &mut policies, moment)
 }
 
 const LIMITED: &str = "[plan.standard]\nper_hour = 10\nper_day = 1000\nsoft_percent = 120\n";
@@ -102,6 +112,55 @@ fn what_was_stopped_then_is_tried_again() {
     assert_eq!((told.connections.then, told.connections.would, told.connections.spared()), (5, 50, 0));
 }
 
+#[test]
+fn what_comes_before_the_period_fills_the_windows_and_is_not_told_of() {
+    let limited = "[plan.standard]\nper_day = 30\nsoft_percent = 100\n";
+    let evening = 20 * 60;
+    let flows = || vec![flow(1, 0, 25, 50), flow(evening, 0, 10, 0)];
+    let told = play_from(evening * MINUTE, limited, flows());
+    let shop = &told.accounts[0];
+    assert_eq!((shop.attempts, shop.messages, shop.passed, shop.refused), (10, 0, 5, 5));
+    assert_eq!((shop.reason, shop.stretches, told.busiest_day.then), (Some("account_day"), 1, 10));
+    let told = play_from(evening * MINUTE, limited, flows().split_off(1));
+    assert_eq!(told.accounts[0].passed, 10, "with windows that begin empty no day is met");
+}
+
+#[test]
+fn the_part_of_a_flow_before_a_time_is_its_share() {
+    let hour = Flow { length: HOUR, failed: 30, ..flow(0, 0, 600, 60) };
+    let part = hour.clone().until(20 * MINUTE).expect("a part");
+    assert_eq!((part.length, part.attempts, part.admitted), (20 * MINUTE, 200, 200));
+    assert_eq!((part.messages, part.failed, part.recipients), (20, 10, 20));
+    assert_eq!(hour.clone().until(i64::MAX).as_ref(), Some(&hour));
+    assert_eq!(hour.until(0), None);
+}
+
+/// A million attempts a second for an hour, in a debug build.
+#[test]
+fn an_hour_of_a_tight_loop_is_replayed_in_an_instant() {
+    const LOOP: u64 = 3_600_000_000;
+    let tight = |account| Flow { length: HOUR, admitted: 100, ..flow(60, account, LOOP, 0) };
+    let begin = Instant::now();
+    let told = play(LIMITED, vec![tight(0), tight(1), Flow { route: Some(Route::Local), ..tight(0) }]);
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    let shop = &told.accounts[0];
+    assert_eq!((shop.attempts, shop.deferred, shop.refused), (2 * LOOP, 2, LOOP - 12));
+    assert_eq!((shop.passed, told.accounts[1].passed), (LOOP + 10, LOOP), "to the local MTA, and as root");
+    assert_eq!(told.connections, Left { then: 200, would: LOOP + 10 });
+    let braked = "[plan.standard]\nmax_failed_percent = 50\nmin_failed = 10\nrelease_after = \"10m\"\n";
+    let told = play(braked, vec![Flow { messages: 100, failed: 100, ..tight(0) }]);
+    assert_eq!(told.accounts[0].reason, Some("failed_share"));
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn what_was_said_by_hand_is_named_as_not_rehearsed() {
+    let config = config::parse_str("test", "").expect("a configuration").config;
+    let named = left_out(&config, &compile(&config, &Database::read(), "", &Circumstances::default()));
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert!(named[0].starts_with("blocks and allows said by hand"), "{named:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -118,10 +177,5 @@ proptest! {
         let hours = (240 * MINUTE / HOUR + 1) as u64;
         prop_assert!(shop.passed <= u64::from(limit) * hours);
         prop_assert!(shop.passed >= attempts.min(u64::from(limit)));
-    }
-
-    #[test]
-    fn shares_add_up(whole in 0_u64..1000, of in 1_u64..50) {
-        prop_assert_eq!((0..of).map(|n| share(whole, n, of)).sum::<u64>(), whole);
     }
 }

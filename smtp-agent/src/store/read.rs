@@ -117,11 +117,12 @@ impl Reader {
         Ok(sums)
     }
 
-    /// What the kernel has counted, in stretches as long as the period's.
+    /// What the kernel has counted, in stretches as long as the period's, by time and account.
     pub fn counted(&self, period: Period, of: Option<i64>, mut each: impl FnMut(Counted)) -> Result<()> {
         for part in period::parts(period, &self.from) {
             let sql = format!(
-                "SELECT t, account, what, route, which, n FROM total WHERE level = ?1 AND t >= ?2 AND t < ?3 {}",
+                "SELECT t, account, what, route, which, n FROM total WHERE level = ?1 AND t >= ?2 AND t < ?3 {}
+                 ORDER BY t, account",
                 if of.is_some() { "AND account = ?4" } else { "" }
             );
             let mut find = self.db.prepare_cached(&sql)?;
