@@ -127,6 +127,7 @@ fn show(timeline: &Timeline) -> String {
         lines.push(String::new());
         lines.extend(timeline.happenings.iter().map(|one| format!("  {}  {}", one.time, one.what)));
     }
+    lines.extend(timeline.notes.iter().map(|note| format!("\n{note}")));
     lines.join("\n")
 }
 

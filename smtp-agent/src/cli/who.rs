@@ -116,6 +116,9 @@ fn behind(lines: &mut Vec<String>, actor: &Actor) {
         say("domains", &culprit.domains.join(", "));
     }
     say("since", &format!("{} until {}", actor.since, actor.last));
+    if actor.first_seen < actor.since {
+        say("first seen", &actor.first_seen);
+    }
     let n = &actor.numbers;
     say(
         "did",

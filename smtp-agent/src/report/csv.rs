@@ -41,11 +41,12 @@ fn cell(text: &str) -> String {
     }
 }
 
-/// The lines of a report: its rows, the rest of them, and the total last.
+/// The lines of a report: its rows, the rest of them, and the total last. Each says of which time it is: a period whose edges
+/// are not kept is not the one that was asked for.
 pub fn write(report: &Report) -> String {
     let mut heads = vec![report.by.to_owned()];
     heads.extend(COLUMNS.map(|(name, _)| name.to_owned()));
-    heads.push("left".to_owned());
+    heads.extend(["left", "since", "until"].map(str::to_owned));
     let mut out = heads.join(",") + "\r\n";
     let total = Row { name: "total".to_owned(), numbers: report.totals, left: Vec::new() };
     for row in report.rows.iter().chain(&report.rest).chain([&total]) {
@@ -56,6 +57,7 @@ pub fn write(report: &Report) -> String {
             format!("{} {}s per {}{whose}", left.left, left.unit, left.window)
         });
         cells.push(cell(&left.collect::<Vec<_>>().join("; ")));
+        cells.extend([&report.since, &report.until].map(|time| cell(time)));
         out.push_str(&cells.join(","));
         out.push_str("\r\n");
     }

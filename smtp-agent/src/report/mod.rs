@@ -25,7 +25,7 @@ pub use numbers::Numbers;
 use numbers::grouped;
 pub use summary::{Asked, Report};
 
-use crate::store::{Counts, Millis};
+use crate::store::{Counts, Millis, Reader, read::Period};
 
 /// [`Left::level`] of an account's own limits.
 pub const OWN: &str = "account";
@@ -59,6 +59,29 @@ pub fn nearest_end(all: &[Left]) -> String {
 /// What is left of the limits of each account, by name, where a gate tells.
 pub type Quotas = HashMap<String, Vec<Left>>;
 
+/// The time that an answer is of.
+struct Span {
+    period: Period,
+    /// Where it begins and ends, or what was asked for where nothing of that is kept.
+    since: String,
+    until: String,
+    note: Option<String>,
+}
+
+impl Span {
+    fn of(reader: &Reader, wanted: Period, now: Millis) -> Self {
+        let (period, beginning) = (reader.widened(wanted, now), reader.beginning(now));
+        let shown = if period.is_empty() { wanted } else { period };
+        let is_cut = wanted.from < beginning;
+        Self {
+            period,
+            since: date(shown.from),
+            until: date(shown.to.min(now)),
+            note: is_cut.then(|| format!("the history begins at {}: nothing older is kept", date(beginning))),
+        }
+    }
+}
+
 /// RFC 3339, UTC, in whole seconds, or milliseconds where there are some.
 pub fn date(time: Millis) -> String {
     let time = UNIX_EPOCH + Duration::from_millis(time.clamp(0, 253_402_300_799_999) as u64);
@@ -82,27 +105,4 @@ fn sum<'a>(all: impl IntoIterator<Item = &'a Counts>) -> Counts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_has_milliseconds_where_it_needs_them() {
-        assert_eq!(date(1_795_180_320_000), "2026-11-20T13:12:00Z");
-        assert_eq!(date(1_795_180_320_042), "2026-11-20T13:12:00.042Z");
-        assert_eq!(seconds(1_795_180_320_999), "2026-11-20T13:12:00Z");
-        assert_eq!([date(-1), date(i64::MAX)], ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"]);
-    }
-
-    #[test]
-    fn the_limit_that_is_nearest_to_its_end_is_told() {
-        let of = |unit, window, left, limit| Left { level: OWN, unit, window, left, limit };
-        let all =
-            [of("connection", "hour", 62, 100), of("message", "day", 10, 1_000), of("connection", "day", 900, 1_000)];
-        assert_eq!(nearest_end(&all), "10 messages of 1,000 a day");
-        assert_eq!(nearest_end(&all[..1]), "62 of 100 an hour");
-        assert_eq!(nearest_end(&[of("connection", "hour", 0, 0), all[0].clone()]), "0 of 0 an hour");
-        assert_eq!(nearest_end(&[]), "");
-        let shared = Left { level: "plan", ..of("message", "day", 0, 1_000) };
-        assert_eq!(nearest_end(&[all[0].clone(), shared]), "0 messages of 1,000 a day (plan)");
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::{Left, Numbers, Quotas, date, rank, sum};
+use super::{Left, Numbers, Quotas, Span, date, rank, sum};
 use crate::store::{
     Counts, Dimension, Level, Millis, Reader,
     read::{Account, Period},
@@ -75,7 +75,7 @@ pub fn step(period: Period) -> Level {
 impl Report {
     /// `now` is what the end of a period that is not over yet is shown as.
     pub fn make(reader: &Reader, asked: &Asked, quotas: &Quotas, now: Millis) -> rusqlite::Result<Self> {
-        let period = reader.widened(asked.period, now);
+        let Span { period, since, until, note } = Span::of(reader, asked.period, now);
         let of = asked.user.as_ref().map(|account| account.id);
         let totals = reader.totals(period, of)?;
         let all = sum(totals.values());
@@ -97,12 +97,12 @@ impl Report {
         let series = reader.series(period, step, of)?;
         let series =
             series.into_iter().map(|(millis, counts)| Point { time: date(millis), millis, numbers: counts.into() });
-        let mut notes = notes(&all, attributed, asked.by);
-        notes.extend(has_names.then(|| HOW_NAMED.to_owned()));
+        let told = notes(&all, attributed, asked.by).into_iter().chain(has_names.then(|| HOW_NAMED.to_owned()));
+        let notes = note.into_iter().chain(told).collect();
         Ok(Self {
             host: asked.host.clone(),
-            since: date(period.from),
-            until: date(period.to.min(now)),
+            since,
+            until,
             by: asked.by.name(),
             user: asked.user.as_ref().map(|account| account.name.clone()),
             totals: all.into(),

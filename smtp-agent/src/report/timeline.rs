@@ -4,7 +4,7 @@ use serde::Serialize;
 use smtp_common::counter::Reason;
 
 use super::{
-    Numbers, date, seconds,
+    Numbers, Span, date, seconds,
     summary::{Point, step},
 };
 use crate::store::{
@@ -26,6 +26,7 @@ pub struct Timeline {
     pub points: Vec<Point>,
     /// In order.
     pub happenings: Vec<Happening>,
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -61,7 +62,7 @@ impl Timeline {
         more: Vec<Happening>,
         now: Millis,
     ) -> rusqlite::Result<Self> {
-        let mut period = reader.widened(wanted, now);
+        let Span { mut period, since, until, note } = Span::of(reader, wanted, now);
         let level = step(Period { to: period.to.min(now), ..period });
         period.finest = level;
         let series = reader.series(period, level, Some(account.id))?;
@@ -74,8 +75,8 @@ impl Timeline {
         happenings.sort();
         Ok(Self {
             user: account.name.clone(),
-            since: date(period.from),
-            until: date(period.to.min(now)),
+            since,
+            until,
             step: match level {
                 Level::Minute => "minute",
                 Level::Hour => "hour",
@@ -85,6 +86,7 @@ impl Timeline {
             last: seconds(reader.last_seen(account)?),
             points: points.map(|(millis, numbers)| Point { time: date(millis), millis, numbers }).collect(),
             happenings,
+            notes: note.into_iter().collect(),
         })
     }
 }

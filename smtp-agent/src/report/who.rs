@@ -7,13 +7,12 @@ use smtp_common::{connection::kind, counter::Verdict};
 
 pub use stop::Stop;
 
-use super::{Numbers, alive, date, rank, seconds, sum};
+use super::{Numbers, Span, alive, date, rank, seconds, sum};
 use crate::{
     attribution::{Culprit, culprit::how},
     store::{
         Counts, Dimension, Millis, Reader, Trouble,
         read::{Account, Behind, Period},
-        schema::note,
     },
 };
 
@@ -57,7 +56,7 @@ pub struct Named {
     pub numbers: Numbers,
     /// The first attempt that the history knows of.
     pub first_ever: String,
-    /// The first in the period for which a limit was used up.
+    /// The first in the period for which a limit was used up; before the period where it still was when that began.
     pub limit_reached: Option<String>,
     pub actors: Vec<Actor>,
 }
@@ -71,6 +70,9 @@ pub struct Actor {
     /// The plan it is held to.
     pub limited_by: Option<String>,
     pub culprit: Culprit,
+    /// The first that the history knows of it, whatever the period.
+    pub first_seen: String,
+    /// Its first and its last in the period.
     pub since: String,
     pub last: String,
     /// Of the events that tell of it.
@@ -115,13 +117,13 @@ fn kind_name(of: u32) -> &'static str {
 
 impl Answer {
     pub fn find(reader: &Reader, asked: &Asked, now: Millis) -> Result<Self, Trouble> {
-        let period = reader.widened(asked.period, now);
+        let Span { period, since, until, note } = Span::of(reader, asked.period, now);
         let of = asked.user.as_ref().map(|account| account.id);
         let mut counts = reader.totals(period, of)?;
         // The kernel's counters are looked at each few seconds, events come at once.
         for (account, events) in reader.events(Dimension::User, period, of)? {
             let total = counts.entry(account).or_default();
-            total.0.iter_mut().zip(events.0).for_each(|(total, told)| *total = told.max(*total));
+            *total = total.or_more(&events);
         }
         let accounts = reader.accounts()?;
         let all = sum(counts.values());
@@ -136,14 +138,29 @@ impl Answer {
             .collect();
         rank(&mut spent, |(_, counts)| of_it(counts, asked));
         let guilty = spent.into_iter().filter(|(_, (_, counts))| of_it(counts, asked) > 0).take(asked.top);
-        let culprits = guilty
-            .map(|(_, (account, counts))| Named::of(reader, account, counts, period))
-            .collect::<Result<Vec<_>, Trouble>>()?;
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = note.into_iter().collect();
+        let mut culprits = Vec::new();
+        let mut cut = Vec::new();
+        let guilty: Vec<_> = guilty.collect();
+        let ids: Vec<i64> = guilty.iter().map(|(_, (account, _))| account.id).collect();
+        let behind = reader.behind(&ids, period, ACTORS)?;
+        for ((name, (account, counts)), found) in guilty.into_iter().zip(behind) {
+            if found.is_cut {
+                cut.push(name);
+            }
+            culprits.push(Named::of(reader, account, counts, period, found.behind)?);
+        }
+        if !cut.is_empty() {
+            notes.push(format!(
+                "there are too many events to look at each: of {} the latest were, and those of the busiest time of each of the \
+                 first. Which come first is from sums, which are whole; what a single one did may be more than is told",
+                cut.join(", ")
+            ));
+        }
         if culprits.is_empty() && all.verdict(Verdict::Exempt) > 0 {
             notes.push("only accounts in [allow] have sent; name one with --user to see what was behind it".to_owned());
         }
-        Ok(Self { since: date(period.from), until: date(period.to.min(now)), culprits, exempt, notes })
+        Ok(Self { since, until, culprits, exempt, notes })
     }
 }
 
@@ -153,16 +170,22 @@ fn of_it(counts: &Counts, asked: &Asked) -> i64 {
 }
 
 impl Named {
-    fn of(reader: &Reader, account: &Account, counts: Counts, period: Period) -> Result<Self, Trouble> {
-        let behind = reader.behind(account.id, period, ACTORS)?;
-        let reached = reader.notes(account.id, period)?.into_iter().find(|note| note.what == note::LIMIT);
+    fn of(
+        reader: &Reader,
+        account: &Account,
+        counts: Counts,
+        period: Period,
+        behind: Vec<Behind>,
+    ) -> Result<Self, Trouble> {
+        let is_over = |time: &Millis| counts.over_limit() > 0 || *time >= period.from;
+        let reached = reader.limit_reached(account.id, period)?.filter(is_over);
         Ok(Self {
             user: account.name.clone(),
             kind: kind_name(account.kind),
             uid: (account.kind == kind::USER).then_some(account.uid),
             numbers: counts.into(),
             first_ever: seconds(account.first),
-            limit_reached: reached.map(|note| seconds(note.time)),
+            limit_reached: reached.map(seconds),
             actors: behind.into_iter().map(|behind| Actor::of(account, behind)).collect(),
         })
     }
@@ -195,6 +218,7 @@ impl Actor {
             process: culprit.exe.clone().unwrap_or_else(|| format!("[{}]", behind.comm)),
             uid: (behind.uid != u32::MAX).then_some(behind.uid),
             limited_by: behind.plan,
+            first_seen: date(behind.first_seen),
             since: date(behind.first),
             last: date(behind.last),
             numbers: behind.counts.into(),

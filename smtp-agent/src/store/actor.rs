@@ -1,10 +1,20 @@
 //! Who did it, without what differs from one process to the next: ten thousand processes of one cron job are one actor.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::record::{Millis, Who};
 use crate::attribution::Culprit;
 
+/// Longest text that is kept, in octets.
+pub const LONGEST: usize = 512;
+/// The most octets that are kept of a culprit, as JSON.
+pub const MOST: usize = 16 << 10;
+/// Of a culprit that is longer even without its command lines: the longest texts, and how many parents and domains. No name
+/// of a unit, a pod or a container that can be told to stop is longer (each has at most 255 octets).
+const SHORT: usize = 256;
+const FEW: usize = 4;
 /// How many of its processes an actor remembers, the latest first.
 pub const PROCESSES: usize = 8;
 
@@ -41,6 +51,54 @@ pub fn shape(culprit: &Culprit, detail: Detail) -> Culprit {
     if detail == Detail::NoCommands {
         (shape.command, shape.started_as, shape.cwd) = (None, None, None);
         shape.lineage.iter_mut().for_each(|ancestor| ancestor.command = None);
+    }
+    shape
+}
+
+/// A text of bounded length.
+pub fn cut(text: &str, longest: usize) -> Cow<'_, str> {
+    if text.len() <= longest {
+        return text.into();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(longest - '…'.len_utf8())]).into()
+}
+
+/// A shape as it lies in the table. `None`: that would be too long, and less detail must do.
+pub fn written(culprit: &Culprit, detail: Detail) -> Option<String> {
+    let commands = || {
+        let above = culprit.lineage.iter().map(|ancestor| &ancestor.command);
+        above.chain([&culprit.command, &culprit.started_as]).flatten().flatten()
+    };
+    // Nobody writes megabytes to learn that they are too many.
+    if detail == Detail::All && commands().map(String::len).sum::<usize>() > MOST {
+        return None;
+    }
+    let fits = |shape: &Culprit| serde_json::to_string(shape).ok().filter(|text| text.len() <= MOST);
+    let shape = shape(culprit, detail);
+    fits(&shape).or_else(|| (detail == Detail::NoCommands).then(|| fits(&short(shape))).flatten())
+}
+
+/// What is left of a culprit whose very paths are too long.
+fn short(mut shape: Culprit) -> Culprit {
+    let shorten = |text: &mut String| *text = cut(text, SHORT).into_owned();
+    shape.domains.truncate(FEW);
+    shape.domains.iter_mut().for_each(shorten);
+    shape.lineage.truncate(FEW);
+    for ancestor in &mut shape.lineage {
+        shorten(&mut ancestor.comm);
+        [&mut ancestor.user, &mut ancestor.exe].into_iter().flatten().for_each(shorten);
+    }
+    let texts = [&mut shape.exe, &mut shape.login_user, &mut shape.unit, &mut shape.plan];
+    texts.into_iter().flatten().for_each(shorten);
+    shape.script.iter_mut().for_each(|script| [&mut script.path, &mut script.how].into_iter().for_each(shorten));
+    shape.origin.iter_mut().for_each(|origin| [&mut origin.kind, &mut origin.name].into_iter().for_each(shorten));
+    if let Some(container) = &mut shape.container {
+        shorten(&mut container.id);
+        container.name.iter_mut().for_each(shorten);
+    }
+    if let Some(pod) = &mut shape.pod {
+        shorten(&mut pod.name);
+        [&mut pod.namespace, &mut pod.container].into_iter().flatten().for_each(shorten);
     }
     shape
 }
@@ -83,7 +141,7 @@ pub fn hash(parts: &[&[u8]]) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attribution::culprit::Ancestor;
+    use crate::attribution::culprit::{Ancestor, Container, Origin, Pod, Script};
 
     fn culprit(tgid: u32, started: &str, command: &str) -> Culprit {
         let parent = Ancestor { tgid, started: Some(started.into()), comm: "cron".into(), ..Ancestor::default() };
@@ -122,6 +180,54 @@ mod tests {
         assert_eq!(shape(&one, Detail::NoCommands), shape(&two, Detail::NoCommands));
         assert_eq!(shape(&one, Detail::NoCommands).exe.as_deref(), Some("/usr/bin/php"));
         assert_eq!(shape(&one, Detail::Nothing), Culprit::default());
+    }
+
+    #[test]
+    fn a_culprit_is_never_longer_than_it_may_be_and_keeps_what_it_can() {
+        let endless = || vec!["\\u{1}".repeat(20_000)];
+        let mut culprit = culprit(7, "a", "x");
+        culprit.command = Some(endless());
+        assert_eq!(written(&culprit, Detail::All), None);
+        let plain: Culprit = serde_json::from_str(&written(&culprit, Detail::NoCommands).unwrap()).unwrap();
+        assert_eq!((plain.exe.as_deref(), plain.command), (Some("/usr/bin/php"), None));
+        // One word short of the limit as it is, and beyond it as JSON.
+        culprit.command = Some(vec!["\\".repeat(MOST - 9)]);
+        assert_eq!(written(&culprit, Detail::All), None);
+        let long = || "\\".repeat(9_000);
+        let ancestor = Ancestor {
+            user: Some(long()),
+            exe: Some(long()),
+            comm: long(),
+            command: Some(endless()),
+            ..Ancestor::default()
+        };
+        let all = Culprit {
+            exe: Some(long()),
+            cwd: Some(long()),
+            command: Some(endless()),
+            started_as: Some(endless()),
+            script: Some(Script { path: long(), how: long() }),
+            lineage: vec![ancestor; 8],
+            origin: Some(Origin { kind: long(), name: long() }),
+            login_user: Some(long()),
+            unit: Some(long()),
+            container: Some(Container { id: long(), name: Some(long()) }),
+            pod: Some(Pod { namespace: Some(long()), name: long(), container: Some(long()) }),
+            domains: vec![long(); 3_000],
+            plan: Some(long()),
+            ..Culprit::default()
+        };
+        let plain = written(&all, Detail::NoCommands).expect("what is cut fits");
+        let plain: Culprit = serde_json::from_str(&plain).unwrap();
+        assert!(plain.exe.unwrap().starts_with("\\") && plain.lineage.len() == FEW);
+        assert_eq!(written(&all, Detail::Nothing).as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = "ä".repeat(400);
+        assert!(cut(&text, LONGEST).len() <= LONGEST && cut(&text, LONGEST).ends_with("ä…"));
+        assert_eq!(cut("short", LONGEST), "short");
     }
 
     #[test]

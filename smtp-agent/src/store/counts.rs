@@ -138,6 +138,12 @@ impl Counts {
         }
     }
 
+    /// Of each column the larger: of two that may both miss something of the same.
+    pub fn or_more(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(one, other)| *one = other.max(*one));
+        self
+    }
+
     fn sum(&self, columns: std::ops::Range<usize>) -> i64 {
         self.0[columns].iter().sum()
     }

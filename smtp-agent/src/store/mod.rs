@@ -8,11 +8,14 @@
 #![forbid(unsafe_code)]
 
 pub mod actor;
+mod backlog;
+mod clock;
 pub mod counts;
 pub mod file;
 mod hosts;
 mod names;
 pub mod prune;
+mod purse;
 pub mod read;
 pub mod record;
 mod rollup;
@@ -31,4 +34,4 @@ pub use write::{Gate, Writing};
 pub use writer::{Cause, History, now};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

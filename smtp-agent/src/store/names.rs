@@ -1,58 +1,36 @@
 //! Names by number: accounts, texts, targets and actors, each written once.
 //!
-//! Whoever makes up script names or destinations may not fill the disk with them: each account, and all together, have a
-//! purse of new names that fills up again slowly. Beyond it a text is `other` and a culprit loses its command lines.
+//! Whoever makes up script names or destinations may not fill the disk with them: each account, and all together, have
+//! purses of new names and their octets that fill up again slowly ([`super::purse`]). Beyond them a text is `other` and a
+//! culprit loses its command lines.
 
-use std::{borrow::Cow, collections::HashMap};
-
-use rusqlite::{Connection, OptionalExtension, Result, params};
-
-use super::{
-    actor::{Detail, Process, hash, process, process_name, remember, shape},
-    record::{Millis, Target, Who},
-    schema::{Level, OTHER, UNKNOWN},
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
 };
 
-/// Longest text that is kept, in octets.
-const LONGEST: usize = 512;
+use rusqlite::{Connection, OptionalExtension, Result, params};
+use smtp_common::connection::kind;
+
+use super::{
+    actor::{Detail, LONGEST, Process, cut, hash, process, process_name, remember, written},
+    purse::{Budget, Purse, Purses, octets},
+    record::{Millis, Target, Who},
+    schema::{Level, NO_NAMES, OTHER, UNKNOWN},
+};
+
 /// Names that are remembered at a time, of each kind.
 const REMEMBERED: usize = 50_000;
 /// How long a name may be used before its row says so.
 const STALE: Millis = Level::Day.millis();
 
-/// New names that one account, or all together, may have at once and in each hour.
-#[derive(Clone, Copy)]
-struct Purse {
-    burst: f64,
-    per_hour: f64,
-}
-
-const TEXTS: [Purse; 2] = [Purse { burst: 5_000.0, per_hour: 250.0 }, Purse { burst: 30_000.0, per_hour: 1_000.0 }];
-const ACTORS: [Purse; 2] = [Purse { burst: 500.0, per_hour: 50.0 }, Purse { burst: 10_000.0, per_hour: 400.0 }];
-const PLAIN_ACTORS: [Purse; 2] = [Purse { burst: 1_000.0, per_hour: 50.0 }, Purse { burst: 10_000.0, per_hour: 400.0 }];
-
-/// What is left of purses: of each account, and of all (`None`).
-#[derive(Default)]
-struct Budget(HashMap<Option<i64>, (f64, Millis)>);
-
-impl Budget {
-    fn take(&mut self, account: i64, [own, all]: [Purse; 2], now: Millis) -> bool {
-        if self.0.len() > REMEMBERED {
-            self.0.retain(|account, _| account.is_none());
-        }
-        let left = |(left, since): (f64, Millis), purse: Purse| {
-            let hours = (now - since).max(0) as f64 / Level::Hour.millis() as f64;
-            ((left + hours * purse.per_hour).min(purse.burst), now.max(since))
-        };
-        let of = |budget: &Self, key, purse: Purse| left(*budget.0.get(&key).unwrap_or(&(purse.burst, now)), purse);
-        let (mine, ours) = (of(self, Some(account), own), of(self, None, all));
-        let may = mine.0 >= 1.0 && ours.0 >= 1.0;
-        let less = may as u8 as f64;
-        self.0.insert(Some(account), (mine.0 - less, mine.1));
-        self.0.insert(None, (ours.0 - less, ours.1));
-        may
-    }
-}
+/// New names that one account, and all together, may have at once and in each hour.
+const TEXTS: Purses = [Purse { burst: 5_000.0, per_hour: 250.0 }, Purse { burst: 30_000.0, per_hour: 1_000.0 }];
+const ACTORS: Purses = [Purse { burst: 500.0, per_hour: 50.0 }, Purse { burst: 10_000.0, per_hour: 400.0 }];
+const PLAIN_ACTORS: Purses = [Purse { burst: 1_000.0, per_hour: 50.0 }, Purse { burst: 10_000.0, per_hour: 400.0 }];
+/// Octets that a text and an actor take beside their own, with what indexes hold of them and with an actor's processes.
+const TEXT: usize = 64;
+const ACTOR: usize = 1_024;
 
 /// Who did it, and what sums know of him.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +43,23 @@ pub(super) struct Actor {
 /// Account, service, script, process, plan.
 type Facet = [i64; 5];
 
+/// Of one number and one uid: what the history calls it may have been made anew with another.
+struct KnownAccount {
+    id: i64,
+    uid: u32,
+    last: Millis,
+}
+
+/// Two hashes with secret keys: what makes an actor may be long, and nobody finds two that are taken for one.
+#[derive(Default)]
+struct Keys([RandomState; 2]);
+
+impl Keys {
+    fn of(&self, text: &str) -> [u64; 2] {
+        [self.0[0].hash_one(text), self.0[1].hash_one(text)]
+    }
+}
+
 struct Known {
     actor: Actor,
     processes: Vec<Process>,
@@ -72,42 +67,70 @@ struct Known {
     changed: bool,
 }
 
-#[derive(Default)]
 pub(super) struct Names {
-    accounts: HashMap<String, (i64, Millis)>,
+    accounts: HashMap<String, KnownAccount>,
     texts: HashMap<String, (i64, Millis)>,
     targets: HashMap<Target, (i64, i64, Millis)>,
     facets: HashMap<Facet, i64>,
-    /// By what makes an actor, as text.
-    actors: HashMap<String, i64>,
+    /// By what makes an actor.
+    actors: HashMap<[u64; 2], i64>,
+    keys: Keys,
     known: HashMap<i64, Known>,
+    /// What names of one kind may take.
+    octets: Purses,
     text_budget: Budget,
     actor_budget: Budget,
     plain_budget: Budget,
 }
 
-/// A text of bounded length.
-fn cut(text: &str) -> Cow<'_, str> {
-    if text.len() <= LONGEST {
-        return text.into();
-    }
-    format!("{}…", &text[..text.floor_char_boundary(LONGEST - '…'.len_utf8())]).into()
-}
-
 impl Names {
-    /// Forgets what a transaction that failed may have made.
-    pub(super) fn forget(&mut self) {
-        *self = Self {
-            text_budget: std::mem::take(&mut self.text_budget),
-            actor_budget: std::mem::take(&mut self.actor_budget),
-            plain_budget: std::mem::take(&mut self.plain_budget),
-            ..Self::default()
-        };
+    /// For a history of so many octets.
+    pub(super) fn new(max_size: u64) -> Self {
+        Self {
+            accounts: HashMap::new(),
+            texts: HashMap::new(),
+            targets: HashMap::new(),
+            facets: HashMap::new(),
+            actors: HashMap::new(),
+            keys: Keys::default(),
+            known: HashMap::new(),
+            octets: octets(max_size),
+            text_budget: Budget::default(),
+            actor_budget: Budget::default(),
+            plain_budget: Budget::default(),
+        }
     }
 
-    /// The number of an account.
+    pub(super) fn set_size(&mut self, max_size: u64) {
+        self.octets = octets(max_size);
+    }
+
+    /// Forgets what a transaction that failed may have made. What it cost stays spent.
+    pub(super) fn forget(&mut self) {
+        self.accounts.clear();
+        self.texts.clear();
+        self.targets.clear();
+        self.facets.clear();
+        self.actors.clear();
+        self.known.clear();
+    }
+
+    /// The number of an account, whose uid is surely this: a user that was removed and made anew may have another.
+    pub(super) fn account_of(&mut self, db: &Connection, name: &str, kind: u32, uid: u32, now: Millis) -> Result<i64> {
+        let id = self.account(db, name, kind, uid, now)?;
+        // Others have none of their own, and `other` has everyone's.
+        let has_one = kind == kind::USER && name != NO_NAMES[1].1;
+        if let Some(known) = self.accounts.get_mut(name).filter(|known| has_one && known.uid != uid) {
+            let sql = "UPDATE account SET uid = ?2 WHERE id = ?1 AND kind = ?3";
+            db.prepare_cached(sql)?.execute(params![id, uid, kind])?;
+            known.uid = uid;
+        }
+        Ok(id)
+    }
+
+    /// The number of an account. The uid is only for one that is new: that of an event may be a subordinate one.
     pub(super) fn account(&mut self, db: &Connection, name: &str, kind: u32, uid: u32, now: Millis) -> Result<i64> {
-        if let Some((id, last)) = self.accounts.get_mut(name) {
+        if let Some(KnownAccount { id, last, .. }) = self.accounts.get_mut(name) {
             if now - *last > STALE {
                 *last = now;
                 db.prepare_cached("UPDATE account SET last = max(last, ?2) WHERE id = ?1")?.execute([*id, now])?;
@@ -117,24 +140,30 @@ impl Names {
         if self.accounts.len() > REMEMBERED {
             self.accounts.clear();
         }
-        let mut find = db.prepare_cached("SELECT id, last FROM account WHERE name = ?1")?;
-        let found: Option<(i64, Millis)> = find.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let (id, last) = match found {
-            Some((id, last)) => (id, last),
+        let mut find = db.prepare_cached("SELECT id, uid, last FROM account WHERE name = ?1")?;
+        let found = find.query_row([name], |row| {
+            let (id, uid, last) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(KnownAccount { id, uid, last })
+        });
+        let known = match found.optional()? {
+            Some(known) => known,
             None => {
                 let mut make = db
                     .prepare_cached("INSERT INTO account (name, kind, uid, first, last) VALUES (?1, ?2, ?3, ?4, ?4)")?;
                 make.execute(params![name, kind, uid, now])?;
-                (db.last_insert_rowid(), now)
+                KnownAccount { id: db.last_insert_rowid(), uid, last: now }
             }
         };
-        self.accounts.insert(name.to_owned(), (id, last));
+        let id = known.id;
+        self.accounts.insert(name.to_owned(), known);
         Ok(id)
     }
 
     /// The number of a text that belongs to an account's story.
     pub(super) fn text(&mut self, db: &Connection, account: i64, text: Option<&str>, now: Millis) -> Result<i64> {
-        let Some(text) = text.filter(|text| !text.is_empty()).map(cut) else { return Ok(UNKNOWN) };
+        let Some(text) = text.filter(|text| !text.is_empty()).map(|text| cut(text, LONGEST)) else {
+            return Ok(UNKNOWN);
+        };
         if let Some((id, last)) = self.texts.get_mut(text.as_ref()) {
             if now - *last > STALE {
                 *last = now;
@@ -147,7 +176,7 @@ impl Names {
         let found = find.query_row(params![hash, text], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         let (id, last) = match found {
             Some(found) => found,
-            None if self.text_budget.take(account, TEXTS, now) => {
+            None if self.text_budget.take(account, TEXTS, self.octets, TEXT + text.len(), now) => {
                 let mut make = db.prepare_cached("INSERT INTO text (hash, text, last) VALUES (?1, ?2, ?3)")?;
                 make.execute(params![hash, text, now])?;
                 (db.last_insert_rowid(), now)
@@ -211,12 +240,13 @@ impl Names {
         let bare = detail == Detail::Nothing;
         let (uid, comm) = if bare { (u32::MAX, "") } else { (who.uid, who.comm.as_str()) };
         let plan = who.plan.as_deref().unwrap_or_default();
-        let culprit = serde_json::to_string(&shape(&who.culprit, detail)).unwrap_or_else(|_| "{}".to_owned());
-        let key = format!("{account}\0{uid}\0{comm}\0{plan}\0{culprit}");
+        let Some(culprit) = written(&who.culprit, detail) else { return Ok(None) };
+        let text = format!("{account}\0{uid}\0{comm}\0{plan}\0{culprit}");
+        let key = self.keys.of(&text);
         if let Some(&id) = self.actors.get(&key) {
             return Ok(Some(id));
         }
-        let hash = hash(&[key.as_bytes()]);
+        let hash = hash(&[text.as_bytes()]);
         let mut find = db.prepare_cached(
             "SELECT actor.id, processes, facet, facet.service, facet.script, facet.process, facet.plan
              FROM actor JOIN facet ON facet.id = actor.facet
@@ -237,9 +267,10 @@ impl Names {
                 (actor, processes)
             }
             None => {
+                let size = ACTOR + comm.len() + culprit.len();
                 let may = match detail {
-                    Detail::All => self.actor_budget.take(account, ACTORS, now),
-                    Detail::NoCommands => self.plain_budget.take(account, PLAIN_ACTORS, now),
+                    Detail::All => self.actor_budget.take(account, ACTORS, self.octets, size, now),
+                    Detail::NoCommands => self.plain_budget.take(account, PLAIN_ACTORS, self.octets, size, now),
                     Detail::Nothing => true,
                 };
                 if !may {
@@ -318,32 +349,5 @@ impl Names {
         self.save(db)?;
         self.forget();
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_purse_of_names_fills_up_again_and_one_account_cannot_empty_it_for_all() {
-        let purses = [Purse { burst: 3.0, per_hour: 2.0 }, Purse { burst: 5.0, per_hour: 2.0 }];
-        let mut budget = Budget::default();
-        let mut taken = |account, now| (0..10).filter(|_| budget.take(account, purses, now)).count();
-        assert_eq!(taken(1, 0), 3);
-        assert_eq!(taken(2, 0), 2, "what is left of all");
-        assert_eq!(taken(1, 0), 0);
-        let hour = Level::Hour.millis();
-        assert_eq!(taken(1, hour), 2);
-        assert_eq!(taken(2, hour), 0);
-        assert_eq!(taken(1, hour * 1000), 3, "never more than the purse holds");
-        assert_eq!(taken(1, 0), 0, "a clock that is set back fills nothing");
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_characters() {
-        let text = "ä".repeat(400);
-        assert!(cut(&text).len() <= LONGEST && cut(&text).ends_with("ä…"));
-        assert_eq!(cut("short"), "short");
     }
 }

@@ -1,11 +1,13 @@
-//! Keeping the history within its age and its size, a little at a time. The oldest events go first, and with them the sums of
-//! minutes that reach further back; then the sums of hours, and of days.
+//! Keeping the history within its age and its size, a little at a time. Where it is too large, actors that no event refers to
+//! go first; then the oldest events, and with them the sums of minutes that reach further back; then the sums of hours, and of
+//! days.
 
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Result, params};
 
 use super::{
+    clock::Trust,
     file::WAL_LIMIT,
     record::Millis,
     schema::{Kept, Level, event_id, event_time},
@@ -19,6 +21,10 @@ const STEP: i64 = 5_000;
 const ROUND: Duration = Duration::from_millis(300);
 /// Pages that one step gives back to the file system.
 const PAGES: i64 = 500;
+/// How much later than its time the number of an event may say that it was, since each has one of its own.
+const CROWDED: Millis = Level::Minute.millis();
+/// How long actors are not looked through again for want of room: all of them are read.
+const ACTORS_REST: Duration = Duration::from_secs(600);
 /// How long after what its row says a name may have been used: the row learns of that once a day.
 const MARGIN: Millis = 3 * Level::Day.millis();
 
@@ -30,6 +36,9 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The smallest `max_size` that there may be.
+    pub(super) const SMALLEST: u64 = 16 << 20;
+
     /// For the database alone. The journal is written back at 2 MiB and may grow while somebody reads.
     fn for_database(&self) -> i64 {
         let journal = (2 * WAL_LIMIT).min(self.max_size / 4);
@@ -64,48 +73,110 @@ fn space(db: &Connection) -> Result<Space> {
     Ok(Space { page, used: (pages - free_pages) * page, file: pages * page, free_pages })
 }
 
-pub fn tend(db: &Connection, limits: &Limits, now: Millis) -> Result<Done> {
-    let begin = Instant::now();
-    let in_time = || begin.elapsed() < ROUND;
-    let cap = limits.for_database();
-    let page = space(db)?.page;
-    // The last line: beyond it SQLite says that the disk is full, and what is written is lost and counted.
-    db.pragma_update_and_check(None, "max_page_count", cap / page, |_| Ok(()))?;
-    let oldest = limits.oldest(now);
-    let mut from = kept_from(db)?;
-    from.minutes = from.minutes.max(oldest).max(now - MINUTES);
-    from.hours = from.hours.max(oldest);
-    from.days = from.days.max(oldest);
-    let mut events_from = oldest;
-    let mut more = sweep(db, &from, events_from, &in_time)?;
-    while in_time() && space(db)?.used > cap / 100 * 90 {
-        let (recent, next) = (now - Level::Hour.millis(), oldest_events(db)?);
-        match next {
-            // Minutes would tell of what nobody can be named for.
-            Some((oldest, _)) if from.minutes < oldest.min(recent) => {
-                from.minutes = halfway(from.minutes, now, MINUTES)
-            }
-            Some((_, until)) => events_from = until,
-            None if from.minutes < recent => from.minutes = halfway(from.minutes, now, MINUTES),
-            None if from.hours < now - Level::Day.millis() => from.hours = halfway(from.hours, now, now - oldest),
-            None if from.days < now - Level::Day.millis() => from.days = halfway(from.days, now, now - oldest),
-            None => break,
+/// What is remembered from one round of tidying up to the next.
+pub struct Tidying {
+    trust: Trust,
+    actors_swept: Option<Instant>,
+}
+
+impl Tidying {
+    pub fn new(db: &Connection) -> Result<Self> {
+        // Of a file that nobody has tidied up yet, the time of its last event is believed.
+        let sql = "SELECT max(value) FROM meta WHERE key = 'tended'";
+        let tended: Option<Millis> = db.query_row(sql, [], |row| row.get(0))?;
+        let sql = "SELECT max(last) FROM (SELECT max(id) AS last FROM attempt UNION ALL SELECT max(id) FROM session)";
+        let last: Option<i64> = db.query_row(sql, [], |row| row.get(0))?;
+        Ok(Self { trust: Trust::new(tended.or(last.map(event_time))), actors_swept: None })
+    }
+
+    /// As one that has believed the clock at a time.
+    #[cfg(test)]
+    pub(super) fn believing(time: Millis) -> Self {
+        Self { trust: Trust::new(Some(time)), actors_swept: None }
+    }
+
+    pub fn tend(&mut self, db: &Connection, limits: &Limits, now: Millis) -> Result<Done> {
+        let begin = Instant::now();
+        let in_time = || begin.elapsed() < ROUND;
+        let cap = limits.for_database();
+        let page = space(db)?.page;
+        // The last line: beyond it SQLite says that the disk is full, and what is written is lost and counted.
+        db.pragma_update_and_check(None, "max_page_count", cap / page, |_| Ok(()))?;
+        let is_trusted = self.trust.believes(now, begin, limits.keep);
+        let oldest = if is_trusted { limits.oldest(now) } else { 0 };
+        // A clock that once ran ahead has said so of times that are still to come.
+        let mut from = kept_from(db)?.until(now);
+        if is_trusted {
+            from.minutes = from.minutes.max(oldest).max(now - MINUTES);
+            from.hours = from.hours.max(oldest);
+            from.days = from.days.max(oldest);
         }
-        more |= sweep(db, &from, events_from, &in_time)?;
+        let mut events_from = oldest;
+        let mut more = remove_before(db, &from, events_from, &in_time)?;
+        let (mut removed_names, mut swept_all) = (false, false);
+        while in_time() && space(db)?.used > cap / 100 * 90 {
+            let (recent, next) = (now - Level::Hour.millis(), oldest_events(db)?);
+            let is_last_resort = next.is_none() && !swept_all;
+            if is_last_resort || self.actors_swept.is_none_or(|last| last.elapsed() >= ACTORS_REST) {
+                swept_all |= next.is_none();
+                let before = next.map_or(Millis::MAX, |(oldest, _)| oldest - CROWDED);
+                let (removed, is_done) = sweep_actors(db, before, &in_time)?;
+                self.actors_swept = is_done.then_some(begin);
+                more |= !is_done;
+                removed_names |= removed > 0;
+                if removed > 0 {
+                    continue;
+                }
+            }
+            match next {
+                // Minutes would tell of what nobody can be named for.
+                Some((oldest, _)) if from.minutes < oldest.min(recent) => {
+                    from.minutes = halfway(from.minutes, now, MINUTES)
+                }
+                Some((_, until)) => events_from = until,
+                None if from.minutes < recent => from.minutes = halfway(from.minutes, now, MINUTES),
+                None if from.hours < now - Level::Day.millis() => {
+                    from.hours = halfway(from.hours, now, now - limits.oldest(now))
+                }
+                None if from.days < now - Level::Day.millis() => {
+                    from.days = halfway(from.days, now, now - limits.oldest(now))
+                }
+                None => break,
+            }
+            more |= remove_before(db, &from, events_from, &in_time)?;
+        }
+        // Sums that are still to go refer to them.
+        removed_names |= !more && sweep_names(db, from.days, now)?;
+        let left = space(db)?;
+        more |= left.used > cap / 100 * 95;
+        // Only what a smaller `max_size` asks for: what is free is used again.
+        if left.file > cap && left.free_pages > 0 {
+            let mut vacuum = db.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+            let mut rows = vacuum.query([])?;
+            while rows.next()?.is_some() {}
+            more = true;
+        }
+        if is_trusted {
+            tended(db, now, Trust::far(limits.keep) / 4)?;
+        }
+        Ok(Done { more, removed_names, minutes_from: from.minutes })
     }
-    keep_from(db, &from)?;
-    // Sums that are still to go refer to them.
-    let removed_names = !more && sweep_names(db, from.days, now)?;
-    let left = space(db)?;
-    more |= left.used > cap / 100 * 95;
-    // Only what a smaller `max_size` asks for: what is free is used again.
-    if left.file > cap && left.free_pages > 0 {
-        let mut vacuum = db.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
-        let mut rows = vacuum.query([])?;
-        while rows.next()?.is_some() {}
-        more = true;
-    }
-    Ok(Done { more, removed_names, minutes_from: from.minutes })
+}
+
+/// Writes down which time was believed, for the next start. Not each time.
+fn tended(db: &Connection, now: Millis, apart: Millis) -> Result<()> {
+    let mut put = db.prepare_cached(
+        "INSERT INTO meta VALUES ('tended', ?1)
+         ON CONFLICT DO UPDATE SET value = excluded.value WHERE abs(value - excluded.value) > ?2",
+    )?;
+    put.execute([now, apart]).map(drop)
+}
+
+/// Says from when on sums are kept, and then removes what is older: who reads in between, or after a crash, must not take
+/// for nothing what is gone.
+fn remove_before(db: &Connection, from: &From, events_from: Millis, in_time: &impl Fn() -> bool) -> Result<bool> {
+    keep_from(db, from)?;
+    sweep(db, from, events_from, in_time)
 }
 
 /// From when on each kind of sum is kept.
@@ -117,6 +188,11 @@ pub struct From {
 }
 
 impl From {
+    /// Nothing is kept from a time on that is still to come.
+    fn until(self, now: Millis) -> Self {
+        Self { minutes: self.minutes.min(now), hours: self.hours.min(now), days: self.days.min(now) }
+    }
+
     pub fn of(&self, level: Level) -> Millis {
         match level {
             Level::Minute => self.minutes,
@@ -199,6 +275,32 @@ fn sweep(db: &Connection, from: &From, events_from: Millis, in_time: &impl Fn() 
     }
     in_steps(format!("DELETE FROM note WHERE id IN (SELECT id FROM note WHERE t < ?1 LIMIT {STEP})"), from.days)?;
     Ok(more)
+}
+
+/// Removes actors whose last event was before. Returns how many, and whether that is all of them.
+fn sweep_actors(db: &Connection, before: Millis, in_time: &impl Fn() -> bool) -> Result<(usize, bool)> {
+    let mut removed = 0;
+    loop {
+        let step = db.unchecked_transaction()?;
+        let gone = "SELECT id FROM actor WHERE last < ?1 ORDER BY id LIMIT ?2";
+        // Sums outlive events, and with them the facets they are kept by.
+        let keep = format!(
+            "UPDATE facet SET last = max(facet.last, gone.last)
+             FROM (SELECT facet AS id, max(last) AS last FROM actor WHERE id IN ({gone}) GROUP BY facet) AS gone
+             WHERE facet.id = gone.id"
+        );
+        step.prepare_cached(&keep)?.execute([before, STEP])?;
+        let remove = format!("DELETE FROM actor WHERE id IN ({gone})");
+        let now = step.prepare_cached(&remove)?.execute([before, STEP])?;
+        step.commit()?;
+        removed += now;
+        if now < STEP as usize {
+            return Ok((removed, true));
+        }
+        if !in_time() {
+            return Ok((removed, false));
+        }
+    }
 }
 
 /// Removes names that nothing refers to any more. Not each minute: once an hour at most.

@@ -3,9 +3,10 @@
 //! All questions of one [`Reader`] see the same moment, whatever is written meanwhile.
 
 mod culprits;
+mod look;
 mod period;
 
-pub use culprits::{Behind, Note, Sample};
+pub use culprits::{Behind, Culprits, Note, Sample};
 pub use period::Period;
 
 use std::{
@@ -20,11 +21,8 @@ use super::{
     file::{self, Trouble},
     prune::{self, From},
     record::Millis,
-    schema::{Dimension, Kept, Level, OTHER, UNKNOWN},
+    schema::{Dimension, Kept, Level, NO_NAMES, OTHER},
 };
-
-/// What there is for a number that stands for none.
-const NO_NAMES: [(i64, &str); 2] = [(UNKNOWN, "unknown"), (OTHER, "other")];
 
 pub struct Reader {
     pub(super) db: Connection,
@@ -68,7 +66,13 @@ impl Reader {
         Ok(Self { db, from })
     }
 
-    /// The period that can be told of exactly: the given, widened to whole stretches of what is kept.
+    /// The beginning of what is kept.
+    pub fn beginning(&self, now: Millis) -> Millis {
+        period::beginning(&self.from, now)
+    }
+
+    /// The period that can be told of exactly: the given, widened to whole stretches of what is kept. Empty where nothing of
+    /// it is.
     pub fn widened(&self, wanted: Period, now: Millis) -> Period {
         period::widened(wanted, &self.from, now)
     }

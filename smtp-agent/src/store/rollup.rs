@@ -14,13 +14,49 @@ use super::{
 type Key = (u8, u8, i64, i64, i64);
 /// Stretches whose pairs are remembered.
 const REMEMBERED: usize = 128;
+/// Of the room of a stretch, the part that one account may have.
+const OWN: usize = 4;
 
 /// Sums that are not written yet.
 #[derive(Default)]
 pub(super) struct Rollups {
     sums: BTreeMap<Key, Counts>,
-    /// The pairs of account and value that each stretch has.
-    pairs: HashMap<(u8, u8, i64), HashSet<(i64, i64)>>,
+    /// What each stretch has room for.
+    stretches: HashMap<(u8, u8, i64), Stretch>,
+}
+
+/// The pairs of account and value that a stretch has.
+#[derive(Default)]
+struct Stretch {
+    pairs: HashSet<(i64, i64)>,
+    /// How many values each account has in it.
+    values: HashMap<i64, usize>,
+}
+
+impl Stretch {
+    fn insert(&mut self, pair: (i64, i64)) {
+        if self.pairs.insert(pair) && pair.1 != OTHER {
+            *self.values.entry(pair.0).or_default() += 1;
+        }
+    }
+
+    /// The pair, or what stands for it where there are too many, of all or of its account.
+    fn room_for(&mut self, level: Level, pair: (i64, i64)) -> (i64, i64) {
+        if self.pairs.contains(&pair) {
+            return pair;
+        }
+        let others = (pair.0, OTHER);
+        let own = self.values.get(&pair.0).copied().unwrap_or_default();
+        let stands = if self.pairs.len() < level.room() && own < level.room() / OWN {
+            pair
+        } else if self.pairs.contains(&others) || self.pairs.len() < 2 * level.room() {
+            others
+        } else {
+            (OTHER, OTHER)
+        };
+        self.insert(stands);
+        stands
+    }
 }
 
 impl Rollups {
@@ -45,7 +81,7 @@ impl Rollups {
         Ok(())
     }
 
-    /// The pair, or what stands for it where its stretch has too many.
+    /// The pair, or what stands for it where its stretch has no room for it.
     fn with_room(
         &mut self,
         db: &Connection,
@@ -55,26 +91,13 @@ impl Rollups {
         pair: (i64, i64),
     ) -> Result<(i64, i64)> {
         let key = (level as u8, by as u8, bucket);
-        if !self.pairs.contains_key(&key) {
-            if self.pairs.len() >= REMEMBERED {
-                self.pairs.clear();
+        if !self.stretches.contains_key(&key) {
+            if self.stretches.len() >= REMEMBERED {
+                self.stretches.clear();
             }
-            self.pairs.insert(key, written(db, key, &self.sums)?);
+            self.stretches.insert(key, written(db, key, &self.sums)?);
         }
-        let pairs = self.pairs.entry(key).or_default();
-        let others = (pair.0, OTHER);
-        if pairs.contains(&pair) {
-            return Ok(pair);
-        }
-        let stands = if pairs.len() < level.room() {
-            pair
-        } else if pairs.contains(&others) || pairs.len() < 2 * level.room() {
-            others
-        } else {
-            (OTHER, OTHER)
-        };
-        pairs.insert(stands);
-        Ok(stands)
+        Ok(self.stretches.entry(key).or_default().room_for(level, pair))
     }
 
     /// Adds what has gathered to the tables.
@@ -103,13 +126,15 @@ impl Rollups {
     }
 }
 
-/// The pairs that a stretch has already, in the table or waiting for it.
-fn written(db: &Connection, key: (u8, u8, i64), waiting: &BTreeMap<Key, Counts>) -> Result<HashSet<(i64, i64)>> {
+/// What a stretch has already, in the table or waiting for it.
+fn written(db: &Connection, key: (u8, u8, i64), waiting: &BTreeMap<Key, Counts>) -> Result<Stretch> {
     let (level, by, bucket) = key;
     let mut find = db.prepare_cached("SELECT account, value FROM rollup WHERE level = ?1 AND dim = ?2 AND t = ?3")?;
-    let rows = find.query_map((level, by, bucket), |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let mut pairs = rows.collect::<Result<HashSet<_>>>()?;
+    let mut stretch = Stretch::default();
+    for row in find.query_map((level, by, bucket), |row| Ok((row.get(0)?, row.get(1)?)))? {
+        stretch.insert(row?);
+    }
     let range = (level, by, bucket, i64::MIN, i64::MIN)..=(level, by, bucket, i64::MAX, i64::MAX);
-    pairs.extend(waiting.range(range).map(|(&(_, _, _, account, value), _)| (account, value)));
-    Ok(pairs)
+    waiting.range(range).for_each(|(&(_, _, _, account, value), _)| stretch.insert((account, value)));
+    Ok(stretch)
 }

@@ -71,6 +71,7 @@ CREATE TABLE kernel_window (
 ", "
 CREATE TABLE host (
     address TEXT PRIMARY KEY, name TEXT NOT NULL, how INTEGER NOT NULL, asked INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX actor_by_account ON actor (account);
 "];
 
 /// Every table there is.
@@ -117,8 +118,8 @@ impl Level {
         time.div_euclid(self.millis())
     }
 
-    /// Different pairs of account and value that are kept apart in one stretch. The rest of an account is its `other`: who
-    /// makes up names fills no disk.
+    /// Different pairs of account and value that are kept apart in one stretch, a quarter of them of one account. The rest of an
+    /// account is its `other`: who makes up names fills no disk, and leaves the others theirs.
     pub const fn room(self) -> usize {
         match self {
             Self::Minute => 200,
@@ -171,6 +172,8 @@ impl Kept {
 /// Numbers of texts that are none.
 pub const UNKNOWN: i64 = 0;
 pub const OTHER: i64 = -1;
+/// What they are called.
+pub const NO_NAMES: [(i64, &str); 2] = [(UNKNOWN, "unknown"), (OTHER, "other")];
 
 /// Values of `note.what`.
 pub mod note {

@@ -54,6 +54,7 @@ pub struct Writing {
     windows: saved::Known,
     last_event: [i64; 2],
     noted: HashMap<(i64, u8), Millis>,
+    tidying: prune::Tidying,
     /// From when on minutes are kept.
     pub(super) minutes_from: Millis,
 }
@@ -90,12 +91,14 @@ impl Writing {
         let last_event = [last("attempt")?, last("session")?];
         let writing = Self {
             begins: !counts,
-            names: Names::default(),
+            // Until it is told how large it may be.
+            names: Names::new(prune::Limits::SMALLEST),
             rollups: Rollups::default(),
             counters: None,
             windows: saved::Known::default(),
             last_event,
             noted: HashMap::new(),
+            tidying: prune::Tidying::new(&db)?,
             minutes_from: Millis::MIN,
             db,
         };
@@ -260,7 +263,7 @@ impl Writing {
                 continue;
             }
             let uid = u32::try_from(id.id).unwrap_or(u32::MAX);
-            let account = self.names.account(&self.db, account, id.kind, uid, time)?;
+            let account = self.names.account_of(&self.db, account, id.kind, uid, time)?;
             for level in Level::ALL {
                 if level == Level::Minute && time < self.minutes_from {
                     continue;
@@ -277,7 +280,12 @@ impl Writing {
 
     /// Keeps the history within its age and size; a little at a time. Returns whether there is more to do at once.
     pub fn tend(&mut self, limits: &prune::Limits, now: Millis) -> Result<bool> {
-        let done = prune::tend(&self.db, limits, now)?;
+        self.names.set_size(limits.max_size);
+        let done = self.tidying.tend(&self.db, limits, now).inspect_err(|_| {
+            // Rows may have gone before it failed.
+            self.names.forget();
+            self.rollups.forget();
+        })?;
         self.minutes_from = done.minutes_from;
         if done.removed_names {
             self.names.forget_rows(&self.db)?;

@@ -2,10 +2,9 @@
 //! the disk has room again or the file is whole again.
 
 use std::{
-    collections::VecDeque,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
@@ -16,6 +15,7 @@ use std::{
 use rusqlite::{Error, ErrorCode};
 
 use super::{
+    backlog::{BATCH, Backlog},
     file::{self, Trouble},
     prune::Limits,
     record::{Millis, Record},
@@ -24,11 +24,8 @@ use super::{
 
 /// Records that may wait for the thread.
 const CHANNEL: usize = 8_192;
-/// A transaction is written when so many are there, or after [`PAUSE`].
-const BATCH: usize = 1_000;
+/// A transaction is written after this time, where it is not full before.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Records that wait for a disk that takes none.
-const BACKLOG: usize = 20_000;
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 const TEND: Duration = Duration::from_secs(30);
@@ -85,6 +82,17 @@ pub struct History {
     limits: Arc<Mutex<Limits>>,
     lost: Arc<Lost>,
     ended: Mutex<Option<Receiver<()>>>,
+    /// The last counters and the last windows, where there was no room for them.
+    held: Mutex<[Option<Record>; 2]>,
+}
+
+/// Which of those that hold what the ones before have told it is.
+fn standing(record: &Record) -> Option<usize> {
+    match record {
+        Record::Counters(..) => Some(0),
+        Record::Windows(..) => Some(1),
+        Record::Attempt(..) | Record::Session(..) | Record::Hosts(..) => None,
+    }
 }
 
 pub fn now() -> Millis {
@@ -104,9 +112,10 @@ impl History {
             limits: limits.clone(),
             gate,
             open: None,
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             waits_until: None,
             said: None,
+            said_refused: false,
             tends_at: Instant::now(),
             lost: lost.clone(),
         };
@@ -118,20 +127,34 @@ impl History {
         // That the counters of a fresh gate are looked at from their beginning on is written there first. A disk that takes its
         // time is not waited for.
         let _ = opened.recv_timeout(WELCOME);
-        Ok(Self { sender, limits, lost, ended: Mutex::new(Some(ended)) })
+        let ended = Mutex::new(Some(ended));
+        Ok(Self { sender, limits, lost, ended, held: Mutex::default() })
     }
 
     /// Hands a record over, or counts it as lost: never waits.
     pub fn tell(&self, record: Record) {
+        // The next ones hold what these would have told: at the end there are none, so the last are kept for it.
+        let standing = standing(&record);
+        let mut held = standing.map(|_| self.held());
         match self.sender.try_send(Message::Record(record)) {
-            Ok(()) => {}
-            // The next ones hold what these would have told, or it is asked for again.
-            Err(TrySendError::Full(Message::Record(
-                Record::Counters(..) | Record::Windows(..) | Record::Hosts(..),
-            ))) => {}
-            Err(TrySendError::Full(_)) => self.lost.add(Cause::Slow, 1),
+            Ok(()) => {
+                if let (Some(held), Some(which)) = (&mut held, standing) {
+                    held[which] = None;
+                }
+            }
+            Err(TrySendError::Full(Message::Record(record))) => match (&mut held, standing) {
+                (Some(held), Some(which)) => held[which] = Some(record),
+                // It is asked for again.
+                _ if matches!(record, Record::Hosts(..)) => {}
+                _ => self.lost.add(Cause::Slow, 1),
+            },
+            Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Disconnected(_)) => self.lost.add(Cause::Unavailable, 1),
         }
+    }
+
+    fn held(&self) -> MutexGuard<'_, [Option<Record>; 2]> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn lost(&self, cause: Cause) -> u64 {
@@ -151,19 +174,33 @@ impl History {
         }
     }
 
+    /// Waits until there is room. Returns the message where there was none in time.
+    fn send(&self, mut message: Message, deadline: Instant) -> Option<Message> {
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(message) {
+            if Instant::now() > deadline {
+                return Some(back);
+            }
+            message = back;
+            thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
     /// Has what was told written, and the thread end. Returns false where that takes too long; it is then cut off, and loses
     /// what it had not written.
     pub fn stop(&self) -> bool {
         let mut has_ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(ended) = has_ended.as_ref() else { return true };
         let deadline = Instant::now() + FAREWELL;
-        let mut message = Message::Stop;
-        while let Err(TrySendError::Full(back)) = self.sender.try_send(message) {
-            if Instant::now() > deadline {
+        for which in 0..2 {
+            let held = self.held()[which].take();
+            if let Some(Message::Record(back)) = held.and_then(|held| self.send(Message::Record(held), deadline)) {
+                self.held()[which] = Some(back);
                 return false;
             }
-            message = back;
-            thread::sleep(Duration::from_millis(10));
+        }
+        if self.send(Message::Stop, deadline).is_some() {
+            return false;
         }
         let in_time = ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok();
         if in_time {
@@ -178,11 +215,13 @@ struct Writer {
     limits: Arc<Mutex<Limits>>,
     gate: Gate,
     open: Option<Writing>,
-    backlog: VecDeque<Record>,
+    backlog: Backlog,
     /// After a failure.
     waits_until: Option<Instant>,
     /// The last thing that was wrong: said once.
     said: Option<String>,
+    /// That some records cannot be written was said.
+    said_refused: bool,
     tends_at: Instant,
     lost: Arc<Lost>,
 }
@@ -197,7 +236,7 @@ impl Writer {
             let mut answer = None;
             let mut ends = false;
             match receiver.recv_timeout(wait) {
-                Ok(Message::Record(record)) => self.backlog.push_back(record),
+                Ok(Message::Record(record)) => self.backlog.push(record),
                 Ok(Message::Flush(done)) => answer = Some(done),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => ends = true,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -217,7 +256,7 @@ impl Writer {
                 self.tend();
             }
         }
-        self.lost.add(Cause::Unwritten, events(&self.backlog));
+        self.lost.add(Cause::Unwritten, self.backlog.events());
         if let Some(open) = self.open.take()
             && let Err(e) = open.close()
         {
@@ -233,16 +272,19 @@ impl Writer {
         if self.open.is_none() {
             self.reopen();
         }
-        while let Some(open) = self.open.as_mut().filter(|_| !self.backlog.is_empty()) {
-            let many = self.backlog.len().min(BATCH);
-            let batch: Vec<Record> = self.backlog.drain(..many).collect();
-            match open.write(&batch) {
-                Ok(()) => self.well(),
-                Err(e) => {
-                    batch.into_iter().rev().for_each(|record| self.backlog.push_front(record));
-                    self.failed(&e);
-                    break;
-                }
+        if let Some(open) = &mut self.open {
+            let outcome = self.backlog.write(|batch| open.write(batch));
+            self.lost.add(Cause::Unwritten, outcome.lost);
+            if let Some(error) = outcome.refused.filter(|_| !std::mem::replace(&mut self.said_refused, true)) {
+                tracing::error!(
+                    "an event cannot be written to the history and is left out ({error}); this and others are counted in \
+                     smtp_agent_history_lost_total"
+                );
+            }
+            match outcome.error {
+                Some(error) => self.failed(&error),
+                None if outcome.wrote => self.well(),
+                None => {}
             }
         }
         self.shed();
@@ -251,9 +293,7 @@ impl Writer {
     /// Lets go of what nobody will take any more.
     fn shed(&mut self) {
         let cause = if self.open.is_some() { Cause::Unwritten } else { Cause::Unavailable };
-        let surplus = self.backlog.len().saturating_sub(BACKLOG);
-        let gone: VecDeque<Record> = self.backlog.drain(..surplus).collect();
-        self.lost.add(cause, events(&gone));
+        self.lost.add(cause, self.backlog.shed());
     }
 
     fn limits(&self) -> Limits {
@@ -354,12 +394,4 @@ impl Writer {
             tracing::info!("the history is written again");
         }
     }
-}
-
-/// How many of them are events: the others are told again.
-fn events(records: &VecDeque<Record>) -> u64 {
-    records
-        .iter()
-        .filter(|record| !matches!(record, Record::Counters(..) | Record::Windows(..) | Record::Hosts(..)))
-        .count() as u64
 }

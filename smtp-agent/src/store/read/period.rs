@@ -18,6 +18,10 @@ impl Period {
     pub const fn new(from: Millis, to: Millis) -> Self {
         Self { from, to, finest: Level::Day }
     }
+
+    pub const fn is_empty(&self) -> bool {
+        self.to <= self.from
+    }
 }
 
 /// Stretches of one length, by number.
@@ -41,9 +45,20 @@ fn kept(time: Millis, from: &From) -> Level {
     Level::ALL.into_iter().find(kept).unwrap_or(Level::Day)
 }
 
-/// From the beginning of the stretch that holds its beginning, to the end of the one that holds its end. What lies in the
-/// future is empty, so a period up to now may as well go to the end of the day, which takes fewer rows.
+/// The beginning of the first stretch that is kept at all.
+pub(super) fn beginning(from: &From, now: Millis) -> Millis {
+    let oldest = from.days.min(now);
+    let level = kept(oldest, from);
+    level.bucket(oldest) * level.millis()
+}
+
+/// From the beginning of the stretch that holds its beginning, to the end of the one that holds its end; nothing of a period
+/// that ends before anything is kept. What lies in the future is empty, so a period up to now may as well go to the end of
+/// the day, which takes fewer rows.
 pub(super) fn widened(wanted: Period, from: &From, now: Millis) -> Period {
+    if wanted.to.min(now) <= beginning(from, now) {
+        return Period { to: wanted.from, ..wanted };
+    }
     let begin = wanted.from.max(from.days.min(now));
     let level = kept(begin, from);
     let first = level.bucket(begin) * level.millis();
@@ -122,6 +137,23 @@ mod tests {
         assert_eq!(widen(6 * DAY + odd, 12 * DAY), (6 * DAY, 11 * DAY), "up to now");
     }
 
+    #[test]
+    fn a_period_before_all_that_is_kept_is_empty() {
+        let from = From { minutes: 10 * DAY, hours: 5 * DAY + HOUR, days: 5 * DAY + HOUR };
+        let widen = |begin, end| widened(Period::new(begin, end), &from, 11 * DAY);
+        assert!(widen(0, 5 * DAY).is_empty());
+        assert_eq!(parts(widen(0, 5 * DAY), &from), []);
+        assert_eq!(beginning(&from, 11 * DAY), 5 * DAY + HOUR);
+        assert!(widen(0, 5 * DAY + HOUR).is_empty());
+        let Period { from: begin, to, .. } = widen(0, 5 * DAY + HOUR + 1);
+        assert_eq!((begin, to), (5 * DAY + HOUR, 5 * DAY + 2 * HOUR));
+        // Hours that are gone leave the sum of their day.
+        let from = From { hours: 8 * DAY, ..from };
+        assert_eq!(beginning(&from, 11 * DAY), 5 * DAY);
+        let of = widened(Period::new(0, 5 * DAY + MINUTE), &from, 11 * DAY);
+        assert_eq!((of.from, of.to), (5 * DAY, 6 * DAY));
+    }
+
     proptest! {
         #[test]
         fn parts_cover_a_period_once_and_hold_only_what_is_kept(
@@ -132,6 +164,11 @@ mod tests {
             let now = 41 * DAY;
             let wanted = Period { finest: Level::ALL[finest], ..Period::new(begin, begin + length) };
             let period = widened(wanted, &from, now);
+            prop_assert_eq!(period.is_empty(), wanted.to <= beginning(&from, now));
+            if period.is_empty() {
+                prop_assert_eq!(parts(period, &from), []);
+                return Ok(());
+            }
             prop_assert!(period.from <= begin.max(from.days));
             prop_assert!(period.to >= wanted.to.min(now));
             let mut at = period.from;

@@ -11,10 +11,6 @@ use super::*;
 /// Something that breaks the file at a path.
 type Break<'a> = &'a dyn Fn(&Path);
 
-fn one(time: Millis) -> Record {
-    told(attempt(time, who("shop", 1), Verdict::Allowed))
-}
-
 fn names(state: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(state).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap()).collect();
@@ -222,9 +218,10 @@ fn it_stays_below_its_size_and_keeps_the_latest() {
         let records: Vec<_> = (0..10_000)
             .map(|n| {
                 time += 200;
+                let account = ["shop", "bank", "news", "club"][n as usize % 4];
                 told(Attempt {
                     target: target((n % 200) as u8),
-                    ..attempt(time, who("shop", n % 50), Verdict::Allowed)
+                    ..attempt(time, who(account, n % 50), Verdict::Allowed)
                 })
             })
             .collect();

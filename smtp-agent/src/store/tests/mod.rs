@@ -1,7 +1,10 @@
 //! The history against what it was told, and against what disks do.
 
+mod clock;
+mod culprits;
 mod disk;
 mod hosts;
+mod room;
 mod saved;
 mod sums;
 
@@ -17,15 +20,15 @@ use smtp_common::{
 use super::{read::Period, *};
 use crate::attribution::{Culprit, culprit::Script};
 
-const MINUTE: Millis = Level::Minute.millis();
-const HOUR: Millis = Level::Hour.millis();
-const DAY: Millis = Level::Day.millis();
+pub(crate) const MINUTE: Millis = Level::Minute.millis();
+pub(crate) const HOUR: Millis = Level::Hour.millis();
+pub(crate) const DAY: Millis = Level::Day.millis();
 /// 2026-11-20, 0:00.
-const TODAY: Millis = 1_795_132_800_000;
+pub(crate) const TODAY: Millis = 1_795_132_800_000;
 
-const ROOMY: Limits = Limits { keep: Duration::from_secs(31 * 86_400), max_size: 512 << 20 };
+pub(crate) const ROOMY: Limits = Limits { keep: Duration::from_secs(31 * 86_400), max_size: 512 << 20 };
 
-fn who(account: &str, script: u32) -> Who {
+pub(crate) fn who(account: &str, script: u32) -> Who {
     let script = Script { path: format!("/home/{account}/{script}.php"), how: "argument".into() };
     let culprit = Culprit { exe: Some("/usr/bin/php".into()), script: Some(script), ..Culprit::default() };
     Who {
@@ -39,17 +42,21 @@ fn who(account: &str, script: u32) -> Who {
     }
 }
 
-fn target(n: u8) -> Target {
+pub(crate) fn target(n: u8) -> Target {
     Target { address: [192, 0, 2, n].into(), port: 25, route: Route::Remote }
 }
 
-fn attempt(time: Millis, who: Who, verdict: Verdict) -> Attempt {
+pub(crate) fn attempt(time: Millis, who: Who, verdict: Verdict) -> Attempt {
     let reason = if verdict.is_stop() { Reason::AccountHour } else { Reason::WithinLimits };
     Attempt { time, who, target: target(1), unit: None, verdict, reason }
 }
 
-fn told(attempt: Attempt) -> Record {
+pub(crate) fn told(attempt: Attempt) -> Record {
     Record::Attempt(Box::new(attempt))
+}
+
+pub(crate) fn one(time: Millis) -> Record {
+    told(attempt(time, who("shop", 1), Verdict::Allowed))
 }
 
 fn ended(time: Millis, who: Who, accepted: u32) -> Record {
@@ -65,7 +72,7 @@ fn ended(time: Millis, who: Who, accepted: u32) -> Record {
     }))
 }
 
-fn counter(account: &str, id: u64, verdict: Verdict, count: u64) -> Counter {
+pub(crate) fn counter(account: &str, id: u64, verdict: Verdict, count: u64) -> Counter {
     let id = CounterId {
         kind: kind::USER,
         id,
@@ -77,14 +84,14 @@ fn counter(account: &str, id: u64, verdict: Verdict, count: u64) -> Counter {
     Counter { id, account: account.into(), count }
 }
 
-fn write(state: &Path, gate: Gate, records: &[Record]) {
+pub(crate) fn write(state: &Path, gate: Gate, records: &[Record]) {
     let (mut writing, aside) = Writing::open(state, gate).unwrap();
     assert!(aside.is_none(), "{aside:?}");
     writing.write(records).unwrap();
     writing.close().unwrap();
 }
 
-fn whole(reader: &Reader) -> Period {
+pub(crate) fn whole(reader: &Reader) -> Period {
     reader.widened(Period::new(0, TODAY + 400 * DAY), TODAY + 400 * DAY)
 }
 

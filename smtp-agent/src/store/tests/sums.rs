@@ -144,7 +144,7 @@ fn a_stranger_who_makes_up_names_is_summed_as_other_and_nobody_else_is() {
     let hidden = scripts[&schema::OTHER].attempts();
     assert!(hidden > 5_000, "{hidden} of other");
     let bot = reader.account("bot").unwrap().unwrap().id;
-    let actors = reader.behind(bot, whole(&reader), 10_000).unwrap();
+    let actors = reader.behind(&[bot], whole(&reader), 10_000).unwrap().remove(0).behind;
     assert!(actors.len() < 2_000, "{} actors", actors.len());
     assert_eq!(actors.iter().map(|behind| behind.counts.attempts()).sum::<i64>(), 12_000);
 }
@@ -166,7 +166,7 @@ fn who_was_behind_is_told_with_the_latest_process_and_samples() {
     let reader = Reader::open(dir.path()).unwrap();
     let shop = reader.account("shop").unwrap().unwrap();
     assert_eq!((shop.first, shop.kind), (TODAY, kind::USER));
-    let behind = reader.behind(shop.id, whole(&reader), 9).unwrap();
+    let behind = reader.behind(&[shop.id], whole(&reader), 9).unwrap().remove(0).behind;
     let [most, less] = &behind[..] else { panic!("{behind:#?}") };
     assert_eq!((most.counts.attempts(), less.counts.attempts()), (30, 10));
     assert_eq!(most.culprit.script_path(), Some("/home/shop/0.php"));
