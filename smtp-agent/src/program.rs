@@ -20,6 +20,9 @@ use nix::{
 /// Where programs are looked for.
 pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How long after its deadline a program is still read.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// A program in a process group of its own, with hardly an environment.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -46,7 +49,8 @@ pub(crate) fn reader(
 fn read_on(mut pipe: impl Read + AsFd, largest: u64, deadline: Instant, send: mpsc::Sender<Vec<u8>>) {
     let mut to = Some((send, Vec::new()));
     let mut chunk = [0; 8192];
-    while is_readable(&pipe, deadline) {
+    // Whoever still writes at the deadline is to be ended by us, and not by a pipe that we have closed.
+    while is_readable(&pipe, deadline + GRACE) {
         let read = match pipe.read(&mut chunk) {
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             // What was read before an error is what there is.
