@@ -92,6 +92,8 @@ pub mod flag {
     /// What was executed is no program but names one: by its `#!` line (`bprm->interp`, fs/binfmt_script.c), or as
     /// binfmt_misc has it.
     pub const INTERPRETED: u32 = 2;
+    /// The file's name is longer than told.
+    pub const FILE_CUT: u32 = 4;
 }
 
 /// The process behind an event. Its record is in the ring before that of the event, which has the same time and thread.

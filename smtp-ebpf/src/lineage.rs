@@ -9,7 +9,7 @@ use crate::{
     maps::{
         BPRM_FILENAME, BPRM_INTERP, EXECUTIONS, FS_PWD, LINEAGE, NOTHING, TASK_FS, TASK_LEADER, TASK_MM, TASK_PARENT,
     },
-    portrait::{comm_of, command_line, process_of, uid_of, walk, word},
+    portrait::{comm_of, command_line, letter, process_of, uid_of, walk, word},
 };
 
 /// `task` is the current one, `bprm` what it has become.
@@ -56,9 +56,11 @@ unsafe fn fill(task: u64, bprm: u64, to: *mut Execution) {
     unsafe {
         let (len, cut) = command_line(word(task, TASK_MM.load()), &raw mut (*to).args);
         let interpreted = if word(bprm, BPRM_INTERP.load()) == name { 0 } else { flag::INTERPRETED };
+        let room = (&raw mut (*to).file).cast();
+        let read = bpf_probe_read_kernel_str(room, NAME_ROOM as u32, name as *const core::ffi::c_void);
+        let fits = read < NAME_ROOM as i64 || letter(name, NAME_ROOM as u32 - 1) == 0;
         (*to).args_len = len;
-        (*to).flags = cut | interpreted;
-        bpf_probe_read_kernel_str((&raw mut (*to).file).cast(), NAME_ROOM as u32, name as *const core::ffi::c_void);
+        (*to).flags = cut | interpreted | if fits { 0 } else { flag::FILE_CUT };
         walk(word(task, TASK_FS.load()) + FS_PWD.load() as u64, &raw mut (*to).cwd);
     }
 }

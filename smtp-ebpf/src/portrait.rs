@@ -51,6 +51,11 @@ pub(crate) fn half(base: u64, offset: u32) -> u32 {
 }
 
 #[inline(always)]
+pub(crate) fn letter(base: u64, offset: u32) -> u8 {
+    peek(base, offset, 0_u8)
+}
+
+#[inline(always)]
 pub(crate) fn comm_of(task: u64) -> [u8; 16] {
     peek(task, TASK_COMM.load(), [0; 16])
 }
@@ -99,6 +104,10 @@ pub(crate) extern "C" fn portray(time: u64) -> u32 {
         (*to).args_len = len;
         (*to).flags = cut;
         (*to).depth = ancestors(task, process, &raw mut (*to).ancestors);
+        // Last, so that the verifier does not walk the rest both ways.
+        if (*to).exe.len == 0 && (*to).exe.flags == 0 {
+            name_alone(exe + FILE_PATH.load() as u64, &raw mut (*to).exe);
+        }
     }
     entry.submit(0);
     1
@@ -176,10 +185,33 @@ pub(crate) unsafe fn walk(path: u64, to: *mut Walked) {
         at += read as u64;
         dentry = parent;
     }
+    if step == STEPS {
+        // Nobody has looked at what is above the last step.
+        flags |= walked::CUT;
+    }
     // SAFETY: as promised by the caller.
     unsafe {
         (*to).len = at as u32;
         (*to).flags = flags;
+    }
+}
+
+/// The name of a file that is in no directory, as of a memfd: its dentry is its own parent, and it only ever had a name
+/// (`d_alloc_pseudo`, fs/dcache.c). Not for directories, of which a root is such a one too.
+///
+/// # Safety
+/// `to` can be written.
+#[inline(always)]
+unsafe fn name_alone(path: u64, to: *mut Walked) {
+    let name = word(word(path, PATH_DENTRY.load()), DENTRY_NAME.load());
+    // SAFETY: as promised by the caller; a longest name fits.
+    unsafe {
+        let room = (&raw mut (*to).names).cast::<core::ffi::c_void>();
+        let read = bpf_probe_read_kernel_str(room, NAME_ROOM as u32, name as *const core::ffi::c_void);
+        if read > 1 {
+            (*to).len = read as u32;
+            (*to).flags = walked::DELETED;
+        }
     }
 }
 

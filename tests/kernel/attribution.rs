@@ -1,6 +1,12 @@
 //! Who was behind an attempt, whatever the process did to hide it, and however soon it was gone.
 
-use nix::{sys::signal::Signal, unistd::chown};
+use nix::{
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        signal::Signal,
+    },
+    unistd::chown,
+};
 use serde_json::Value;
 use smtp_tests::{
     Cgroup, Listener, Must, World,
@@ -9,9 +15,13 @@ use smtp_tests::{
 };
 use std::{
     fs::{self, Permissions},
-    os::unix::{
-        fs::{MetadataExt, PermissionsExt},
-        process::CommandExt,
+    io::Write,
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::{MetadataExt, PermissionsExt, symlink},
+            process::CommandExt,
+        },
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -193,4 +203,110 @@ fn a_process_from_before_the_agent_is_told_as_far_as_it_can_be() {
     let culprit = &story["culprit"];
     assert_eq!(culprit["script"]["path"], script.display().to_string(), "{culprit}");
     assert_eq!(culprit["lineage"][0]["tgid"], std::process::id());
+}
+
+#[test]
+fn a_program_that_never_had_a_file_is_told_as_a_deleted_memfd() {
+    let world = World::with("");
+    let listener = Listener::start(&world);
+    let program = memfd_create(c"bot", MFdFlags::empty()).must("cannot make a memfd");
+    let mut file = fs::File::from(program.try_clone().must("cannot duplicate it"));
+    file.write_all(&fs::read(perl()).must("cannot read perl")).must("cannot write to it");
+    drop(file);
+    // Executed by its number, as fexecve(3) does.
+    let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    command.args(["-e", CONNECT, &world.veth.far.v4.to_string()]).current_dir("/");
+    let ran = run(&mut command, uid::SENDER, world.cgroup());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let story = &listener.wait_for("connect", 1)[0];
+    let culprit = &story["culprit"];
+    assert_eq!(culprit["exe"], "/memfd:bot", "{culprit}");
+    assert_eq!(culprit["exe_deleted"], true);
+    assert_eq!(story["exe"], "/memfd:bot (deleted)");
+    assert_eq!(culprit["cwd"], "/", "a root of a file system is none");
+}
+
+#[test]
+fn a_scripts_name_without_room_is_told_whole_or_as_cut() {
+    let world = World::with("");
+    let listener = Listener::start(&world);
+    let home = Home::of(uid::SENDER);
+    let to = world.veth.far.v4.to_string();
+    let text = format!("#!/usr/bin/perl\n{CONNECT}\n");
+    let long = |octets: usize| ["d".repeat(200), "e".repeat(200), "f".repeat(200)].join("/")[..octets].to_owned();
+    let just = 255 - home.path().as_os_str().len() - "//x.pl".len();
+    // As long as the room, more than that, and more than a command line has room for.
+    for (seen, octets, is_whole) in [(1, just, true), (2, 350, true), (3, 590, false)] {
+        let script = home.file(&format!("{}/x.pl", long(octets)), &text);
+        let ran = run(Command::new(&script).arg(&to).current_dir("/"), uid::SENDER, world.cgroup());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let told = &listener.wait_for("connect", seen)[seen - 1]["culprit"]["script"];
+        assert_eq!(told["how"], "shebang");
+        let path = script.display().to_string();
+        let cut = format!("{}…", &path[..255]);
+        assert_eq!(told["path"], if is_whole { path } else { cut });
+    }
+}
+
+#[test]
+fn a_path_of_as_many_names_as_are_followed_below_a_mount_is_told_as_cut() {
+    let world = World::with("");
+    let listener = Listener::start(&world);
+    let home = Home(tempfile::tempdir_in("/dev/shm").must("no directory in shared memory"));
+    fs::set_permissions(home.path(), Permissions::from_mode(0o777)).must("cannot open a directory");
+    // 48 steps are taken. The 48th is on the root of the mount, above which others may be.
+    for (seen, names, is_whole) in [(1, 38, true), (2, 47, false), (3, 48, false)] {
+        let dir = home.path().join("d/".repeat(names - 1).trim_end_matches('/'));
+        fs::create_dir_all(&dir).must("no directory");
+        let mut command = Command::new("perl");
+        command.args(["-e", CONNECT, &world.veth.far.v4.to_string()]).current_dir(&dir);
+        let ran = run(&mut command, uid::SENDER, world.cgroup());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let story = &listener.wait_for("connect", seen)[seen - 1];
+        let told = story["culprit"]["cwd"].as_str().must("a path");
+        assert_eq!(told == dir.display().to_string(), is_whole, "{names}: {told}");
+        assert_eq!(told.starts_with('…'), !is_whole, "{names}: {told}");
+    }
+}
+
+#[test]
+fn who_uses_links_titles_and_dashes_names_no_script_of_others() {
+    let world = World::with("");
+    let listener = Listener::start(&world);
+    let (home, victim) = (Home::of(uid::SENDER), Home::of(uid::OTHER));
+    let to = world.veth.far.v4.to_string();
+    let theirs = victim.file("index.pl", "");
+    let victims = victim.path().file_name().must("it has one").to_string_lossy().into_owned();
+    // `x` leads to a directory of the bot's own, above which lies one that is called as the victim's.
+    home.file(&format!("deep/{victims}/index.pl"), CONNECT);
+    home.file("deep/a/b/empty", "");
+    symlink("deep/a/b", home.path().join("x")).must("no link");
+    let behind_a_link = format!("{}/x/../../{victims}/index.pl", home.path().display());
+    let code = format!("$0 = 'lsphp:{}'; {CONNECT}", theirs.display());
+    let title = home.file("title.pl", &code);
+    // bash finds what is not in its directory in PATH.
+    let elsewhere = home.file("bin/elsewhere.sh", &format!("perl -e '{CONNECT}' {to}; sleep 1; exit\n"));
+    let elsewhere = elsewhere.display().to_string();
+    let bin = elsewhere.trim_end_matches("/elsewhere.sh");
+    let perl = |script: &str| {
+        let mut command = Command::new("perl");
+        command.arg(script).arg(&to).current_dir("/");
+        command
+    };
+    let mut sought = Command::new("bash");
+    sought.arg("elsewhere.sh").current_dir(victim.path()).env("PATH", format!("{bin}:/usr/bin:/bin"));
+    let mut own = Command::new("bash");
+    own.arg("elsewhere.sh").current_dir(bin);
+    let title = title.display().to_string();
+    for (seen, mut command, script) in [
+        (1, perl(&behind_a_link), &behind_a_link[..]),
+        (2, perl(&title), &title),
+        (3, sought, "elsewhere.sh"),
+        (4, own, &elsewhere),
+    ] {
+        let ran = run(&mut command, uid::SENDER, world.cgroup());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let culprit = &listener.wait_for("connect", seen)[seen - 1]["culprit"];
+        assert_eq!(culprit["script"]["path"], script, "{culprit}");
+    }
 }

@@ -41,11 +41,14 @@ impl Runtimes {
 
     /// The container that a cgroup belongs to, and its pod.
     pub fn of_cgroup(&self, path: &str) -> (Option<Container>, Option<Pod>) {
-        let Some(id) = id_of_cgroup(path) else { return (None, None) };
+        let Some((above, id)) = id_of_cgroup(path) else { return (None, None) };
+        if is_users_own(above) {
+            return (Some(Container { id: id.to_owned(), name: None }), None);
+        }
         let names = self.names(id);
         let pod = names.pod.or_else(|| {
             // Without the runtime's word the path still has the pod's number.
-            let uid = pod_uid(path)?;
+            let uid = pod_uid(above)?;
             Some(Pod { namespace: None, name: uid, container: None })
         });
         (Some(Container { id: id.to_owned(), name: names.container }), pod)
@@ -129,13 +132,23 @@ fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(|text| printable(text.as_bytes()))
 }
 
-/// The id in a cgroup path: 64 hexadecimal digits, alone or between a runtime's name and `.scope`. The innermost counts.
-fn id_of_cgroup(path: &str) -> Option<&str> {
-    path.rsplit('/').find_map(|component| {
+/// The id in a cgroup path, and what is above it: 64 hexadecimal digits, alone or between a runtime's name and `.scope`. The
+/// outermost counts: what is below it was named in the container.
+fn id_of_cgroup(path: &str) -> Option<(&str, &str)> {
+    let mut from = 0;
+    path.split('/').find_map(|component| {
+        let above = &path[..from];
+        from += component.len() + 1;
         let stem = component.strip_suffix(".scope").unwrap_or(component);
         let id = stem.rsplit(['-', ':']).next()?;
-        (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
+        (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some((above, id))
     })
+}
+
+/// Whether the cgroup was named by a user, in what systemd gives his own manager. There are rootless containers, of which the
+/// host's runtimes know nothing, and whatever else he likes.
+fn is_users_own(path: &str) -> bool {
+    path.split('/').any(|component| component.starts_with("user@") && component.ends_with(".service"))
 }
 
 /// `kubepods-burstable-pod1b2c_….slice` and `pod1b2c-…`: the pod's uid.
@@ -211,6 +224,25 @@ mod tests {
             assert_eq!(container.as_ref().map(|c| c.id.as_str()), Some(ID));
             assert_eq!((container.unwrap().name.as_deref(), found), (name, pod), "{cgroup}");
         }
+    }
+
+    #[test]
+    fn nobody_passes_for_a_container_of_the_host() {
+        let config = format!("var/lib/docker/containers/{ID}/config.v2.json");
+        let (_root, runtimes) = runtimes(&config, r#"{"Name":"/victim"}"#);
+        let pod = "kubepods-burstable-pod0a1b2c3d_1111_2222_3333_444455556666.slice";
+        let own = format!("/user.slice/user-1000.slice/user@1000.service/{pod}/docker-{ID}.scope");
+        let (container, found) = runtimes.of_cgroup(&own);
+        assert_eq!((container.unwrap(), found), (Container { id: ID.into(), name: None }, None));
+        // Made inside another container.
+        let other = ID.replace('4', "5");
+        let (container, _) = runtimes.of_cgroup(&format!("/system.slice/docker-{other}.scope/docker-{ID}.scope"));
+        assert_eq!(container.unwrap(), Container { id: other.clone(), name: None });
+        let (_, found) = runtimes.of_cgroup(&format!("/system.slice/docker-{other}.scope/{pod}/x"));
+        assert_eq!(found, None);
+        // A container with a systemd and users of its own.
+        let (container, _) = runtimes.of_cgroup(&format!("/docker/{ID}/user.slice/user@0.service/app.slice"));
+        assert_eq!(container.unwrap().name.as_deref(), Some("victim"));
     }
 
     #[test]

@@ -1,13 +1,37 @@
 //! Which script a worker of PHP-FPM serves: it stands in the scoreboard, which all processes of a PHP-FPM share.
 
-use std::{fs, os::unix::fs::FileExt};
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{BufRead, BufReader, Read},
+    os::unix::fs::{FileExt, MetadataExt},
+    sync::{LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use smtp_common::portrait::ProcessKey;
 
 use super::{living::Living, path};
 
 /// A scoreboard of a thousand workers is about a megabyte.
 const LARGEST: u64 = 8 << 20;
+
+/// What is read of one process's memory, and of the list of its mappings: everybody can have many, and call his program
+/// `php-fpm`.
+const MOST: u64 = 2 * LARGEST;
+const MAPPINGS: usize = 16;
+const LIST: u64 = 1 << 20;
+
+/// Places where the process's number stands that are looked at, and scripts that are compared.
+const PLACES: usize = 1024;
+const SCRIPTS: usize = 16;
+
+/// How long a process in which nothing was found is left alone.
+const REST: Duration = Duration::from_secs(1);
+
+/// Processes that are left alone; then all are forgotten.
+const MANY: usize = 1024;
 
 /// `struct fpm_scoreboard_proc_s` (sapi/fpm/fpm/fpm_scoreboard.h, PHP 5.3 to 8.4), from its `request_uri`, which lies some
 /// way behind its `pid`.
@@ -33,19 +57,49 @@ pub(super) fn pool(command_line: &[u8]) -> Option<&[u8]> {
     title.strip_prefix(b"php-fpm: pool ").map(<[u8]>::trim_ascii)
 }
 
-/// The script that `process` serves, if it lies in `directory`: PHP goes there before it runs it.
-pub(super) fn script(living: &Living, process: ProcessKey, directory: &[u8]) -> Option<Vec<u8>> {
-    // A name that is no UTF-8 must not hide the rest.
-    let maps = fs::read(living.path("maps")).ok()?;
-    let maps = String::from_utf8_lossy(&maps);
-    let memory = fs::File::open(living.path("mem")).ok()?;
+/// The scoreboards of a host's workers.
+#[derive(Default)]
+pub(super) struct Scoreboards {
+    silent: Mutex<HashMap<ProcessKey, Instant>>,
+}
+
+impl Scoreboards {
+    /// The script that `process` serves, if it lies in `directory`: PHP goes there before it runs it.
+    pub(super) fn script(&self, living: &Living, process: ProcessKey, directory: &[u8]) -> Option<Vec<u8>> {
+        if self.lock().get(&process).is_some_and(|since| since.elapsed() < REST) {
+            return None;
+        }
+        let found = look(living, process, directory);
+        if found.is_none() {
+            let mut silent = self.lock();
+            if silent.len() >= MANY {
+                silent.clear();
+            }
+            silent.insert(process, Instant::now());
+        }
+        found
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ProcessKey, Instant>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn look(living: &Living, process: ProcessKey, directory: &[u8]) -> Option<Vec<u8>> {
+    let device = (*DEVICE)?;
+    let maps = File::open(living.path("maps")).ok()?;
+    let memory = File::open(living.path("mem")).ok()?;
+    let mut room = MOST;
     // The opcode cache is shared as well, and far larger.
-    for (start, end) in maps.lines().filter_map(shared).filter(|(start, end)| end.saturating_sub(*start) <= LARGEST) {
-        let mut bytes = vec![0; end.saturating_sub(start) as usize];
+    let candidates = mappings(maps, device).filter(|(start, end)| end.saturating_sub(*start) <= LARGEST);
+    for (start, end) in candidates.take(MAPPINGS) {
+        let len = end.saturating_sub(start);
+        room = room.checked_sub(len)?;
+        let mut bytes = vec![0; len as usize];
         if memory.read_exact_at(&mut bytes, start).is_err() {
             continue;
         }
-        let found = scripts(&bytes, process.tgid).find(|script| is_in(living, script, directory));
+        let found = scripts(&bytes, process.tgid).take(SCRIPTS).find(|script| is_in(living, script, directory));
         if let Some(script) = found {
             return Some(script.to_vec());
         }
@@ -53,21 +107,40 @@ pub(super) fn script(living: &Living, process: ProcessKey, directory: &[u8]) -> 
     None
 }
 
+/// The file system that shared memory without a file is of: the kernel's own (`shm_mnt`, mm/shmem.c), where a memfd lies too.
+/// Nobody can have a file in it whose pages somebody else would have to hand out.
+static DEVICE: LazyLock<Option<u64>> = LazyLock::new(|| {
+    let probe = memfd_create("smtp-agent", MFdFlags::MFD_CLOEXEC).ok()?;
+    Some(File::from(probe).metadata().ok()?.dev())
+});
+
+/// The mappings of a list like `/proc/PID/maps` that processes share without a file.
+fn mappings(list: impl Read, device: u64) -> impl Iterator<Item = (u64, u64)> {
+    // What the bound cuts off has no name, or not this one.
+    let lines = BufReader::new(list.take(LIST)).split(b'\n').map_while(Result::ok);
+    lines.filter_map(move |line| shared(std::str::from_utf8(&line).ok()?, device))
+}
+
 /// Addresses of a mapping that processes share without a file: `fpm_shm_alloc` takes one with `MAP_ANONYMOUS | MAP_SHARED`.
-fn shared(line: &str) -> Option<(u64, u64)> {
-    let mut fields = line.split_ascii_whitespace();
+fn shared(line: &str, device: u64) -> Option<(u64, u64)> {
+    let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let is_shared = fields.next()?.starts_with("rw-s");
-    let is_anonymous = line.ends_with("/dev/zero (deleted)");
-    let address = |text| u64::from_str_radix(text, 16).ok();
-    if is_shared && is_anonymous { Some((address(start)?, address(end)?)) } else { None }
+    let (major, minor) = fields.nth(1)?.split_once(':')?;
+    let _inode = fields.next()?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    let is_the_kernels = nix::sys::stat::makedev(number(major)?, number(minor)?) == device;
+    let is_anonymous = fields.next()?.trim_start_matches(' ') == "/dev/zero (deleted)";
+    if is_shared && is_the_kernels && is_anonymous { Some((number(start)?, number(end)?)) } else { None }
 }
 
 /// The script of each slot in which this process id stands.
 fn scripts(board: &[u8], tgid: u32) -> impl Iterator<Item = &[u8]> {
     let pid = tgid.to_ne_bytes();
     let places = (0..board.len().saturating_sub(3)).step_by(4).filter(move |at| board[*at..*at + 4] == pid);
-    places.flat_map(move |at| URI_AFTER_PID.step_by(4).filter_map(move |distance| slot(board.get(at + distance..)?)))
+    places
+        .take(PLACES)
+        .flat_map(move |at| URI_AFTER_PID.step_by(4).filter_map(move |distance| slot(board.get(at + distance..)?)))
 }
 
 /// What `request_uri` and the fields behind it say, if they look like them.
@@ -95,14 +168,14 @@ pub(super) fn is_in(living: &Living, script: &[u8], directory: &[u8]) -> bool {
     // Its own root: of a pool with `chroot`, or of a container.
     let as_seen = living.path("root").join(parent.trim_start_matches('/'));
     let there = living.path("cwd");
-    let identity = |path| fs::metadata(path).ok().map(|m| (std::os::unix::fs::MetadataExt::dev(&m), m.ino()));
-    use std::os::unix::fs::MetadataExt as _;
+    let identity = |path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     matches!((identity(as_seen), identity(there)), (Some(a), Some(b)) if a == b)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
     use proptest::prelude::*;
 
     /// A slot of PHP 8.2, and one of another worker before it.
@@ -130,9 +203,69 @@ mod tests {
         assert_eq!(pool(b"php-fpm: pool shop\0\0\0"), Some(&b"shop"[..]));
         assert_eq!(pool(b"php-fpm: master process (/etc/php)\0"), None);
         assert!(is_fpm(b"/usr/sbin/php-fpm8.2") && !is_fpm(b"/usr/bin/php8.2"));
-        let line = "7f2a1c000000-7f2a1c010000 rw-s 00000000 00:01 1034  /dev/zero (deleted)";
-        assert_eq!(shared(line), Some((0x7f2a_1c00_0000, 0x7f2a_1c01_0000)));
-        assert_eq!(shared("55d0-55d1 r--p 00000000 08:01 1 /usr/sbin/php-fpm8.2"), None);
+    }
+
+    const OWN: u64 = 1;
+
+    #[test]
+    fn only_the_kernels_own_shared_memory_is_looked_at() {
+        let is = |device: &str, name: &str, perms: &str| {
+            let line = format!("7f2a1c000000-7f2a1c010000 {perms} 00000000 {device} 1034                     {name}");
+            shared(&line, OWN)
+        };
+        let zero = "/dev/zero (deleted)";
+        assert_eq!(is("00:01", zero, "rw-s"), Some((0x7f2a_1c00_0000, 0x7f2a_1c01_0000)));
+        // A file of a user's own, or of a file system that he serves himself.
+        assert_eq!(is("08:01", zero, "rw-s"), None);
+        assert_eq!(is("00:2a", "/tmp/x/dev/zero (deleted)", "rw-s"), None);
+        assert_eq!(is("00:01", "/tmp/x/dev/zero (deleted)", "rw-s"), None);
+        assert_eq!(is("00:01", "/memfd:/dev/zero (deleted)", "rw-s"), None);
+        assert_eq!(is("00:01", zero, "rw-p"), None);
+        assert_eq!(shared("55d0-55d1 r--p 00000000 08:01 1 /usr/sbin/php-fpm8.2", OWN), None);
+        assert_eq!(shared("55d0-55d1 rw-s 00000000 00:01 1", OWN), None);
+    }
+
+    #[test]
+    fn the_list_of_mappings_is_read_to_a_bound_and_whatever_names_are_in_it() {
+        let line = "7f2a1c000000-7f2a1c010000 rw-s 00000000 00:01 1034  /dev/zero (deleted)\n";
+        let other = "7f2a1c000000-7f2a1c010000 rw-s 00000000 08:01 7  /home/\u{fc}\n".as_bytes();
+        let many =
+            [b"1-2 r--p 0 08:01 1 /\xff\n".as_slice(), &other.repeat(10), &line.repeat(100_000).into_bytes()].concat();
+        let found = mappings(&many[..], OWN).count();
+        assert!((10_000..LIST as usize / line.len() + 1).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn memory_shared_without_a_file_is_known_by_its_device() {
+        let len = std::num::NonZeroUsize::new(4096).unwrap();
+        let (access, kind) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
+        // SAFETY: a new mapping of the kernel's choice, which nothing else uses.
+        let at = unsafe { mmap_anonymous(None, len, access, kind) }.unwrap();
+        let list = File::open("/proc/self/maps").unwrap();
+        let here = at.as_ptr() as u64;
+        let found = mappings(list, DEVICE.unwrap()).any(|(start, end)| (start..end).contains(&here));
+        // SAFETY: the mapping made above; nothing points into it.
+        unsafe { munmap(at, 4096) }.unwrap();
+        assert!(found);
+    }
+
+    #[test]
+    fn a_board_full_of_the_number_costs_no_more_than_a_real_one() {
+        let board = 4711_u32.to_ne_bytes().repeat(LARGEST as usize / 4);
+        let began = Instant::now();
+        assert_eq!(scripts(&board, 4711).count(), 0);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_process_without_a_scoreboard_is_left_alone_for_a_while() {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let ticks: u64 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
+        let process = ProcessKey { start: ticks * 10_000_000, tgid: std::process::id(), _pad: 0 };
+        let living = Living::open(process).unwrap();
+        let boards = Scoreboards::default();
+        assert_eq!(boards.script(&living, process, b"/nonexistent"), None);
+        assert!(boards.lock().contains_key(&process));
     }
 
     proptest! {

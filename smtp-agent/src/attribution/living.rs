@@ -66,6 +66,11 @@ impl Living {
         std::str::from_utf8(real).ok()?.split_ascii_whitespace().next()?.parse().ok()
     }
 
+    /// The file that it has open under this number.
+    pub fn open_file(&self, number: u32) -> Option<Vec<u8>> {
+        Some(fs::read_link(self.path(&format!("fd/{number}"))).ok()?.into_os_string().into_vec())
+    }
+
     /// The command line as the process shows it; `None` for a kernel thread.
     pub fn command_line(&self) -> Option<Vec<u8>> {
         self.read("cmdline").filter(|bytes| !bytes.is_empty())

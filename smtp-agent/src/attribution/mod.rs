@@ -74,6 +74,7 @@ pub struct Attributor {
     mask: RwLock<Mask>,
     families: Families,
     again: Again,
+    boards: fpm::Scoreboards,
 }
 
 impl Attributor {
@@ -85,6 +86,7 @@ impl Attributor {
             mask: RwLock::new(mask),
             families: Families::default(),
             again: Again::default(),
+            boards: fpm::Scoreboards::default(),
         }
     }
 
@@ -147,8 +149,13 @@ impl Attributor {
         portrait: &Portrait,
         memory: &dyn Memory,
     ) -> Vec<Subject> {
-        let mask = self.mask.read().unwrap_or_else(PoisonError::into_inner);
         let own = Subject::of_portrait(portrait, &attempt.event.comm, attempt.event.uid, memory);
+        let above = portrait.ancestors().iter().map(|ancestor| Subject::of_ancestor(ancestor, memory));
+        let subjects: Vec<_> = std::iter::once(own).chain(above).collect();
+        culprit.script = script_behind(&subjects, &self.boards);
+        // Not before: whoever wants to mask otherwise does not wait for what is read of processes.
+        let mask = self.mask.read().unwrap_or_else(PoisonError::into_inner);
+        let own = &subjects[0];
         culprit.exe = own.exe.as_deref().map(printable);
         culprit.exe_deleted = path::is_deleted(&portrait.exe);
         culprit.cwd = own.cwd.as_deref().map(printable);
@@ -156,9 +163,6 @@ impl Attributor {
         culprit.started_as = own.started_as().and_then(|args| words(args, &mask, COMMAND));
         culprit.started = Some((attempt.date)(portrait.process.start));
         culprit.login_user = (portrait.login_uid != UNSET).then(|| (attempt.user_name)(portrait.login_uid));
-        let above = portrait.ancestors().iter().map(|ancestor| Subject::of_ancestor(ancestor, memory));
-        let subjects: Vec<_> = std::iter::once(own).chain(above).collect();
-        culprit.script = script_behind(&subjects);
         let above = subjects.iter().skip(1);
         let lineage = above.map(|subject| (subject.process, ancestor(subject, attempt, &mask))).collect();
         culprit.lineage = self.families.complete(portrait.process, lineage);
@@ -167,14 +171,14 @@ impl Attributor {
 }
 
 /// The script that the process runs, or else the nearest above it that the same user runs.
-fn script_behind(subjects: &[Subject]) -> Option<Script> {
+fn script_behind(subjects: &[Subject], boards: &fpm::Scoreboards) -> Option<Script> {
     let uid = subjects.first()?.uid;
     let near =
         |at: usize| Near { child: at.checked_sub(1).map(|below| &subjects[below]), parent: subjects.get(at + 1) };
     let same_user = subjects.iter().enumerate().take_while(|(_, subject)| subject.uid == uid);
     let (path, how) = same_user
         .take(CLIMB)
-        .find_map(|(at, subject)| subject.script(near(at)))
+        .find_map(|(at, subject)| subject.script(near(at), boards))
         .filter(|(path, _)| path.len() <= LONGEST_PATH)?;
     Some(Script { path: printable(&path), how: how.to_owned() })
 }

@@ -15,6 +15,7 @@ pub(super) struct Step<'a> {
     pub uid: u32,
     /// The command line as it stands now.
     pub args: &'a [u8],
+    pub exe: Option<&'a [u8]>,
 }
 
 /// What is known besides.
@@ -50,7 +51,7 @@ pub(super) fn of(steps: &[Step<'_>], around: &Around<'_>) -> Option<Origin> {
             return origin("login", around.user);
         }
     }
-    if let Some(pool) = steps.iter().find_map(|step| fpm::pool(step.args)) {
+    if let Some(pool) = steps.windows(2).find_map(|pair| pool(&pair[0], &pair[1])) {
         return origin("web", &printable(pool));
     }
     match around.unit {
@@ -60,15 +61,35 @@ pub(super) fn of(steps: &[Step<'_>], around: &Around<'_>) -> Option<Origin> {
     }
 }
 
+/// The pool that a worker of PHP-FPM calls itself of. Everybody can call his process so: the worker runs the same program as
+/// the process that forked it, and that is root's.
+fn pool<'a>(worker: &Step<'a>, master: &Step<'_>) -> Option<&'a [u8]> {
+    let exe = worker.exe.filter(|exe| fpm::is_fpm(exe))?;
+    let is_masters = master.uid == 0 && master.exe.is_some_and(|its| program(its) == program(exe));
+    fpm::pool(worker.args).filter(|_| is_masters)
+}
+
+/// The path of a program's file, whether that was replaced since it was started or not.
+fn program(exe: &[u8]) -> &[u8] {
+    exe.strip_suffix(b" (deleted)").unwrap_or(exe)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn step<'a>(comm: &'a str, uid: u32, args: &'a str, exe: Option<&'a str>) -> Step<'a> {
+        Step { comm, uid, args: args.as_bytes(), exe: exe.map(str::as_bytes) }
+    }
+
     fn told(steps: &[(&str, u32, &str)], container: Option<&str>, unit: Option<&str>) -> Option<(String, String)> {
-        let steps: Vec<_> =
-            steps.iter().map(|(comm, uid, args)| Step { comm, uid: *uid, args: args.as_bytes() }).collect();
+        let steps: Vec<_> = steps.iter().map(|(comm, uid, args)| step(comm, *uid, args, None)).collect();
+        of_steps(&steps, container, unit)
+    }
+
+    fn of_steps(steps: &[Step<'_>], container: Option<&str>, unit: Option<&str>) -> Option<(String, String)> {
         let around = Around { kernel_thread: false, container, unit, user: "shop" };
-        of(&steps, &around).map(|origin| (origin.kind, origin.name))
+        of(steps, &around).map(|origin| (origin.kind, origin.name))
     }
 
     #[test]
@@ -77,11 +98,29 @@ mod tests {
         let pair = |kind: &str, name: &str| Some((kind.to_owned(), name.to_owned()));
         assert_eq!(told(&job, None, Some("cron.service")), pair("cron", "shop"));
         assert_eq!(told(&job, Some("web-1"), None), pair("container", "web-1"));
-        let pool = [("php-fpm8.2", 33, "php-fpm: pool www\0\0"), ("php-fpm8.2", 0, "php-fpm: master process\0")];
-        assert_eq!(told(&pool, None, Some("php8.2-fpm.service")), pair("web", "www"));
+        let exe = Some("/usr/sbin/php-fpm8.2");
+        let worker = step("php-fpm8.2", 33, "php-fpm: pool www\0\0", exe);
+        let pool = [worker, step("php-fpm8.2", 0, "php-fpm: master process\0", Some("/usr/sbin/php-fpm8.2 (deleted)"))];
+        assert_eq!(of_steps(&pool, None, Some("php8.2-fpm.service")), pair("web", "www"));
         assert_eq!(told(&[("bash", 1000, ""), ("sshd", 0, "")], None, None), pair("login", "shop"));
         assert_eq!(told(&[("x", 1000, "")], None, Some("bot.service")), pair("service", "bot.service"));
         assert_eq!(told(&[("x", 1000, ""), ("systemd", 0, "")], None, None), None);
+    }
+
+    #[test]
+    fn a_title_of_ones_own_names_no_pool() {
+        let (title, fpm) = ("php-fpm: pool victim\0", Some("/usr/sbin/php-fpm8.2"));
+        let master = || step("php-fpm8.2", 0, "php-fpm: master process\0", fpm);
+        for steps in [
+            // Of a login, of a worker that ran another program in its place, of a worker's child.
+            vec![step("perl", 1000, title, Some("/usr/bin/perl")), step("sshd", 1, "", None)],
+            vec![step("php-fpm8.2", 1000, title, Some("/home/x/php-fpm8.2")), master()],
+            vec![step("php-fpm8.2", 1000, title, fpm), step("bash", 1000, "", Some("/usr/bin/bash"))],
+            vec![step("php-fpm8.2", 1000, title, fpm), step("sh", 0, "", Some("/usr/bin/dash"))],
+            vec![step("php-fpm8.2", 1000, title, fpm)],
+        ] {
+            assert_eq!(of_steps(&steps, None, None), None);
+        }
     }
 
     #[test]

@@ -149,11 +149,18 @@ impl Panels {
                 };
                 let site = sites.entry(user).or_default();
                 site.domains.extend(setting(&text, "dom"));
-                site.plan = site.plan.take().or(setting(&text, "plan"));
+                site.plan = site.plan.take().or_else(|| self.virtualmin_plan(&setting(&text, "plan")?));
             }
             sites
         });
         all.get(user).cloned().unwrap_or_default()
+    }
+
+    /// A domain says its plan's number, and a file of that number the name.
+    fn virtualmin_plan(&self, id: &str) -> Option<String> {
+        let is_number = !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit());
+        let plan = is_number.then(|| self.read(&format!("etc/webmin/virtual-server/plans/{id}")))??;
+        setting(&plan, "name")
     }
 
     /// A subscription's home is named after its domain.
@@ -221,8 +228,22 @@ mod tests {
                 site(&["shop.example"], Some("default")),
             ),
             (
+                &[
+                    ("etc/webmin/virtual-server/domains/1", "dom=shop.example\nuser=shop\nplan=1280\n"),
+                    ("etc/webmin/virtual-server/plans/1280", "id=1280\nname=Gold\nquota=1\n"),
+                ],
+                site(&["shop.example"], Some("Gold")),
+            ),
+            (
                 &[("etc/webmin/virtual-server/domains/1", "dom=shop.example\nuser=shop\nplan=0\n")],
-                site(&["shop.example"], Some("0")),
+                site(&["shop.example"], None),
+            ),
+            (
+                &[
+                    ("etc/webmin/virtual-server/domains/1", "dom=shop.example\nuser=shop\nplan=../x\n"),
+                    ("etc/webmin/virtual-server/x", "name=x\n"),
+                ],
+                site(&["shop.example"], None),
             ),
             (&[], site(&[], None)),
         ] {

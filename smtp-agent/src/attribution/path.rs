@@ -27,23 +27,22 @@ pub(super) fn is_deleted(walked: &Walked) -> bool {
     walked.flags & walked::DELETED != 0
 }
 
-/// `path` as a process in `directory` means it, without `.` and `..`. `None` where the directory is not known and matters.
+/// `path` as a process in `directory` means it. `None` where the directory is not known and matters.
+///
+/// The directory is the kernel's, without symbolic links, so `..` at the beginning leads upwards from it. Behind a name `..`
+/// is left as it stands: the name may be a link's, and it leads to where that points.
 pub(super) fn resolve(directory: Option<&[u8]>, path: &[u8]) -> Option<Vec<u8>> {
     let directory = match path.first() {
         Some(b'/') => b"",
         _ => directory.filter(|directory| directory.starts_with(b"/"))?,
     };
-    let mut names: Vec<&[u8]> = Vec::new();
-    for name in directory.split(|b| *b == b'/').chain(path.split(|b| *b == b'/')) {
-        match name {
-            b"" | b"." => {}
-            // Where a symbolic link stands before it this is another file; the text is the script's own then.
-            b".." => {
-                names.pop();
-            }
-            name => names.push(name),
-        }
+    let said = |name: &&[u8]| !matches!(*name, b"" | b".");
+    let mut names: Vec<&[u8]> = directory.split(|b| *b == b'/').filter(said).collect();
+    let mut rest = path.split(|b| *b == b'/').filter(said).peekable();
+    while rest.next_if(|name| *name == b"..").is_some() {
+        names.pop();
     }
+    names.extend(rest);
     Some(names.iter().flat_map(|name| [b"/", *name].concat()).collect())
 }
 
@@ -92,8 +91,12 @@ mod tests {
         let resolved = |dir: Option<&str>, path: &str| {
             resolve(dir.map(str::as_bytes), path.as_bytes()).map(|path| String::from_utf8(path).unwrap())
         };
-        assert_eq!(resolved(None, "/a/./b/../c.php").as_deref(), Some("/a/c.php"));
+        assert_eq!(resolved(None, "/a/./b/../c.php").as_deref(), Some("/a/b/../c.php"));
         assert_eq!(resolved(Some("/home/shop"), "../x/./bot.pl").as_deref(), Some("/home/x/bot.pl"));
+        assert_eq!(resolved(Some("/home/shop"), ".././../bot.pl").as_deref(), Some("/bot.pl"));
+        // `x` is a link to another directory, from which `..` leads elsewhere.
+        let behind_a_link = resolved(Some("/home/bot"), "x/../../victim/index.pl");
+        assert_eq!(behind_a_link.as_deref(), Some("/home/bot/x/../../victim/index.pl"));
         assert_eq!(resolved(None, "bot.pl"), None);
         assert_eq!(resolved(Some("…/cut"), "bot.pl"), None);
         assert_eq!(resolved(Some("/"), "../../etc/passwd").as_deref(), Some("/etc/passwd"));

@@ -7,6 +7,10 @@ use super::path::file_name;
 pub(super) enum Said<'a> {
     /// The file, as it was written.
     File(&'a [u8]),
+    /// A name that is looked for in the directories of `PATH`.
+    Sought(&'a [u8]),
+    /// A file of this name in its directory, if there is one; else it is looked for in `PATH`.
+    FileOrSought(&'a [u8]),
     /// The program is in the command line or comes from standard input.
     Inline,
     /// It is an interpreter without a script, or none.
@@ -31,6 +35,12 @@ struct Grammar {
     long_code: &'static [&'static str],
     /// Long options whose value is the file.
     long_file: &'static [&'static str],
+    /// Short options after which a file's name is sought in `PATH`.
+    seeks: &'static [u8],
+    /// It seeks a file in `PATH` that is not in its directory.
+    falls_back: bool,
+    /// What follows `--` are arguments: the script comes from standard input.
+    no_file_after_dashes: bool,
 }
 
 const NONE: Grammar = Grammar {
@@ -42,10 +52,15 @@ const NONE: Grammar = Grammar {
     long_valued: &[],
     long_code: &[],
     long_file: &[],
+    seeks: b"",
+    falls_back: false,
+    no_file_after_dashes: false,
 };
 
+const SHELL: Grammar = Grammar { code: b"cs", valued: b"oO", long_valued: &["--rcfile", "--init-file"], ..NONE };
+
 /// php(1), perlrun(1), python(1), sh(1) and bash(1), ruby(1), node(1), lua(1), tclsh(1).
-const GRAMMARS: [Grammar; 8] = [
+const GRAMMARS: [Grammar; 9] = [
     Grammar {
         names: &["php-cgi", "php-cli", "lsphp", "php"],
         code: b"rRBE",
@@ -54,9 +69,11 @@ const GRAMMARS: [Grammar; 8] = [
         long_valued: &["--php-ini", "--define", "--docroot", "--server", "--bindpath", "--timing", "--zend-extension"],
         long_code: &["--run", "--process-code", "--process-begin", "--process-end"],
         long_file: &["--file", "--process-file"],
+        // sapi/cli/php_cli.c
+        no_file_after_dashes: true,
         ..NONE
     },
-    Grammar { names: &["perl"], code: b"eE", valued: b"I", attached: b"MmxiFCDVdl0", ..NONE },
+    Grammar { names: &["perl"], code: b"eE", valued: b"I", attached: b"MmxiFCDVdl0", seeks: b"S", ..NONE },
     Grammar {
         names: &["python", "pypy"],
         // A module is no file: which one it is, only the interpreter knows.
@@ -66,24 +83,43 @@ const GRAMMARS: [Grammar; 8] = [
         ..NONE
     },
     Grammar {
-        names: &["bash", "dash", "ash", "ksh", "mksh", "zsh", "sh"],
-        code: b"cs",
-        valued: b"oO",
-        long_valued: &["--rcfile", "--init-file"],
-        ..NONE
+        // Where sh is bash, it is called so by its file, as long as it lives.
+        names: &["bash", "ksh", "mksh", "zsh", "sh"],
+        falls_back: true,
+        ..SHELL
     },
-    Grammar { names: &["ruby"], code: b"e", valued: b"ICr", attached: b"EFKTWx0i", ..NONE },
+    Grammar { names: &["dash", "ash"], ..SHELL },
+    Grammar { names: &["ruby"], code: b"e", valued: b"ICr", attached: b"EFKTWx0i", seeks: b"S", ..NONE },
     Grammar {
         names: &["nodejs", "node"],
         code: b"ep",
         valued: b"rC",
-        long_valued: &["--require", "--import", "--conditions", "--loader", "--env-file", "--title"],
+        long_valued: &[
+            "--require",
+            "--import",
+            "--conditions",
+            "--loader",
+            "--experimental-loader",
+            "--env-file",
+            "--title",
+        ],
         long_code: &["--eval", "--print"],
         ..NONE
     },
     Grammar { names: &["luajit", "lua"], code: b"e", valued: b"l", ..NONE },
     Grammar { names: &["tclsh", "expect"], code: b"c", valued: b"f", ..NONE },
 ];
+
+impl Grammar {
+    /// The first argument that is no option.
+    fn argument<'a>(&self, file: &'a [u8], seeks: bool) -> Said<'a> {
+        match file.contains(&b'/') {
+            false if seeks => Said::Sought(file),
+            false if self.falls_back => Said::FileOrSought(file),
+            _ => Said::File(file),
+        }
+    }
+}
 
 /// `php8.2`, `python3.11`, `perl5.36.0-x86_64-linux-gnu` and so on.
 fn is_called(program: &[u8], name: &str) -> bool {
@@ -109,9 +145,11 @@ pub(super) fn is_interpreter(program: &[u8]) -> bool {
 pub(super) fn said<'a>(program: &[u8], args: &[&'a [u8]]) -> Said<'a> {
     let Some(grammar) = grammar(program) else { return Said::Nothing };
     let mut words = args.iter().skip(1);
+    let mut seeks = false;
     while let Some(word) = words.next() {
         match *word {
-            b"--" => return words.next().map_or(Said::Nothing, |file| Said::File(file)),
+            b"--" if grammar.no_file_after_dashes => return Said::Inline,
+            b"--" => return words.next().map_or(Said::Inline, |file| grammar.argument(file, seeks)),
             b"-" => return Said::Inline,
             [b'-', b'-', ..] => {
                 let (name, value) = match word.iter().position(|b| *b == b'=') {
@@ -148,9 +186,10 @@ pub(super) fn said<'a>(program: &[u8], args: &[&'a [u8]]) -> Said<'a> {
                     if grammar.attached.contains(option) {
                         break;
                     }
+                    seeks |= grammar.seeks.contains(option);
                 }
             }
-            file => return Said::File(file),
+            file => return grammar.argument(file, seeks),
         }
     }
     Said::Nothing
@@ -171,6 +210,8 @@ mod tests {
         let args: Vec<_> = line.split(' ').map(str::as_bytes).collect();
         match said(args[0], &args) {
             Said::File(file) => Some(String::from_utf8(file.to_vec()).unwrap()),
+            Said::Sought(file) => Some(format!("(sought) {}", String::from_utf8_lossy(file))),
+            Said::FileOrSought(file) => Some(format!("(near) {}", String::from_utf8_lossy(file))),
             Said::Inline => Some("(inline)".into()),
             Said::Nothing => None,
         }
@@ -197,11 +238,22 @@ mod tests {
             ("python3 -c import x", Some("(inline)")),
             ("python3 -", Some("(inline)")),
             ("/bin/sh -c sendmail", Some("(inline)")),
-            ("bash -e -o pipefail run.sh a", Some("run.sh")),
-            ("bash --norc run.sh", Some("run.sh")),
+            ("bash -e -o pipefail ./run.sh a", Some("./run.sh")),
+            ("bash --norc run.sh", Some("(near) run.sh")),
+            ("dash run.sh", Some("run.sh")),
+            ("perl -S bot.pl", Some("(sought) bot.pl")),
+            ("perl -wST -- bot.pl", Some("(sought) bot.pl")),
+            ("perl -S ./bot.pl", Some("./bot.pl")),
+            ("perl -ISx bot.pl", Some("bot.pl")),
+            ("ruby -S bot.rb", Some("(sought) bot.rb")),
+            ("php -- /home/victim/x.php", Some("(inline)")),
+            ("php --", Some("(inline)")),
+            ("perl --", Some("(inline)")),
+            ("perl -- x.pl", Some("x.pl")),
+            ("node --experimental-loader l.mjs app.js", Some("app.js")),
             ("-bash", None),
             ("bash -i", None),
-            ("sh -- -odd", Some("-odd")),
+            ("sh -- -odd", Some("(near) -odd")),
             ("ruby -Ilib app.rb", Some("app.rb")),
             ("node --require ./x.js app.js", Some("app.js")),
             ("node -e code", Some("(inline)")),

@@ -5,7 +5,7 @@ use smtp_common::portrait::{self, Execution, Lineage, Portrait, ProcessKey, flag
 use super::{
     Memory,
     culprit::how,
-    fpm,
+    fpm::{self, Scoreboards},
     living::Living,
     origin::Step,
     path,
@@ -21,6 +21,9 @@ pub(super) struct Near<'a> {
     pub(super) child: Option<&'a Subject>,
     pub(super) parent: Option<&'a Subject>,
 }
+
+/// Where shells have the script open that they read: bash, the others.
+const SCRIPT_NUMBERS: [u32; 4] = [255, 10, 11, 12];
 
 pub(super) struct Subject {
     pub(super) process: ProcessKey,
@@ -94,22 +97,22 @@ impl Subject {
     }
 
     pub(super) fn step(&self) -> Step<'_> {
-        Step { comm: &self.comm, uid: self.uid, args: &self.args }
+        Step { comm: &self.comm, uid: self.uid, args: &self.args, exe: self.exe.as_deref() }
     }
 
     /// The script it runs, and how that is known; of a process above another, what it ran when it started that.
-    pub(super) fn script(&self, near: Near<'_>) -> Option<(Vec<u8>, &'static str)> {
+    pub(super) fn script(&self, near: Near<'_>, boards: &Scoreboards) -> Option<(Vec<u8>, &'static str)> {
         let execution = self.execution.as_deref();
         if let Some(execution) = execution.filter(|execution| execution.flags & flag::INTERPRETED != 0) {
-            let file = execution.file.split(|b| *b == 0).next().unwrap_or_default();
-            return Some((meant(Some(execution), file), how::SHEBANG));
+            return Some((executed(execution), how::SHEBANG));
         }
         let program = self.program()?;
         if fpm::is_fpm(&program) {
-            return self.served_by_fpm(near);
+            return self.served_by_fpm(near, boards);
         }
-        // LiteSpeed's PHP says it in its title.
-        if let Some(script) = self.args.strip_prefix(b"lsphp:").and_then(|title| title.split(|b| *b == 0).next())
+        // LiteSpeed's PHP says it in its title; any other program can as well.
+        if path::file_name(&program).starts_with(b"lsphp")
+            && let Some(script) = self.args.strip_prefix(b"lsphp:").and_then(|title| title.split(|b| *b == 0).next())
             && script.starts_with(b"/")
         {
             return Some((script.trim_ascii_end().to_vec(), how::TITLE));
@@ -124,6 +127,8 @@ impl Subject {
         }
         match script::said(&program, &words) {
             Said::File(file) => return Some((meant(execution, file), how::ARGUMENT)),
+            Said::Sought(name) => return Some((name.to_vec(), how::ARGUMENT)),
+            Said::FileOrSought(name) => return Some((self.read_by_shell(execution, name), how::ARGUMENT)),
             Said::Inline => return None,
             Said::Nothing => {}
         }
@@ -137,9 +142,19 @@ impl Subject {
         if php::is_web_server(&program) { self.served_by_php(near) } else { None }
     }
 
-    fn served_by_fpm(&self, near: Near<'_>) -> Option<(Vec<u8>, &'static str)> {
+    /// A file of the directory that the shell began in, if it is what it reads from; else only a name.
+    fn read_by_shell(&self, execution: Option<&Execution>, name: &[u8]) -> Vec<u8> {
+        let meant = meant(execution, name);
+        let reads = self.living.as_ref().is_some_and(|living| {
+            let mut open = SCRIPT_NUMBERS.iter().filter_map(|number| living.open_file(*number));
+            open.any(|file| file.strip_suffix(b" (deleted)").unwrap_or(&file) == meant)
+        });
+        if reads { meant } else { name.to_vec() }
+    }
+
+    fn served_by_fpm(&self, near: Near<'_>, boards: &Scoreboards) -> Option<(Vec<u8>, &'static str)> {
         let directory = self.directory(near)?;
-        let script = self.living.as_ref().and_then(|living| fpm::script(living, self.process, directory));
+        let script = self.living.as_ref().and_then(|living| boards.script(living, self.process, directory));
         script.map(|script| (script, how::FPM)).or_else(|| in_directory(directory, near))
     }
 
@@ -165,7 +180,8 @@ impl Subject {
     /// The program it runs: its file, or of one that has ended what it was executed as.
     fn program(&self) -> Option<Vec<u8>> {
         let named = || {
-            let file = self.execution.as_ref()?.file.split(|b| *b == 0).next()?.to_vec();
+            let execution = self.execution.as_ref().filter(|execution| execution.flags & flag::FILE_CUT == 0)?;
+            let file = execution.file.split(|b| *b == 0).next()?.to_vec();
             (!file.is_empty()).then_some(file)
         };
         let exe = self.exe.as_deref().map(|exe| exe.strip_suffix(b" (deleted)").unwrap_or(exe).to_vec());
@@ -177,6 +193,23 @@ impl Subject {
 fn in_directory(directory: &[u8], near: Near<'_>) -> Option<(Vec<u8>, &'static str)> {
     let rests = directory == b"/" || near.parent.is_some_and(|parent| parent.cwd.as_deref() == Some(directory));
     (!rests).then(|| ([directory, b"/"].concat(), how::DIRECTORY))
+}
+
+/// The file that was executed. Of a name without room the rest may stand in the command line, where the kernel writes it for
+/// the interpreter; else it ends with `…`, which names no other file.
+fn executed(execution: &Execution) -> Vec<u8> {
+    let file = execution.file.split(|b| *b == 0).next().unwrap_or_default();
+    if execution.flags & flag::FILE_CUT == 0 {
+        return meant(Some(execution), file);
+    }
+    let mut words = script::words(execution.args());
+    if execution.flags & flag::ARGS_CUT != 0 {
+        words.pop();
+    }
+    match words.into_iter().skip(1).find(|word| word.len() > file.len() && word.starts_with(file)) {
+        Some(whole) => meant(Some(execution), whole),
+        None => [file, "…".as_bytes()].concat(),
+    }
 }
 
 /// A file as the process meant it when it began; as it was written where its directory of then is not remembered.

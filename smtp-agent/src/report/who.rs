@@ -235,6 +235,9 @@ impl Actor {
 fn evidence(culprit: &Culprit, comm: &str) -> Vec<String> {
     let mut all = vec!["the account is the uid that the kernel saw in connect() or execve()".to_owned()];
     match &culprit.exe {
+        Some(exe) if culprit.exe_deleted && exe.starts_with("/memfd:") => {
+            all.push("the program has no file: it was executed from memory (memfd)".to_owned())
+        }
         Some(_) if culprit.exe_deleted => all.push("the program's file was deleted while it ran".to_owned()),
         Some(_) => {}
         None if comm.is_empty() => {

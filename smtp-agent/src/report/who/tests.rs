@@ -73,6 +73,8 @@ fn evidence_says_what_is_certain_and_what_is_not() {
         of(Culprit { exe: exe(), script: script(how::DIRECTORY), ..Culprit::default() }).contains("only the directory")
     );
     assert!(of(Culprit { exe: exe(), exe_deleted: true, ..Culprit::default() }).contains("was deleted"));
+    let memfd = Some("/memfd:bot".to_owned());
+    assert!(of(Culprit { exe: memfd, exe_deleted: true, ..Culprit::default() }).contains("executed from memory"));
     let unknown = of(Culprit::default());
     assert!(unknown.contains("unknown") && unknown.contains("\"php\""), "{unknown}");
 }
