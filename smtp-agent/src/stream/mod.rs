@@ -21,6 +21,16 @@ pub enum Line {
     Stop(session::Stop),
 }
 
+impl Line {
+    pub fn account(&self) -> &str {
+        match self {
+            Self::Connect(story) => &story.account,
+            Self::Session(end) => &end.session.account,
+            Self::Stop(stop) => &stop.session.account,
+        }
+    }
+}
+
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

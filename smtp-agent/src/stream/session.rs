@@ -171,15 +171,17 @@ impl Stop {
 }
 
 /// "3 accepted, 1 deferred", without what is zero.
-fn counted(outcomes: &Outcomes) -> String {
-    let all = [
-        (outcomes.accepted, "accepted"),
-        (outcomes.deferred, "deferred"),
-        (outcomes.rejected, "rejected"),
-        (outcomes.unknown, "unknown"),
-    ];
-    let parts: Vec<_> = all.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+impl fmt::Display for Outcomes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            (self.accepted, "accepted"),
+            (self.deferred, "deferred"),
+            (self.rejected, "rejected"),
+            (self.unknown, "unknown"),
+        ];
+        let parts: Vec<_> = all.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        f.write_str(&if parts.is_empty() { "none".to_owned() } else { parts.join(", ") })
+    }
 }
 
 /// One line, columns where those of a connection are.
@@ -196,8 +198,8 @@ impl fmt::Display for End {
             session.route,
             session.to(),
             session.tgid,
-            counted(&session.messages),
-            counted(&session.recipients),
+            session.messages,
+            session.recipients,
             self.duration_seconds,
             session.bytes_sent,
             session.bytes_received,
@@ -221,7 +223,7 @@ impl fmt::Display for Stop {
             session.tgid,
             self.exe.as_deref().unwrap_or(&session.comm),
             self.unit,
-            counted(&session.messages),
+            session.messages,
         )?;
         if self.verdict == Verdict::Refused.name() && !self.connection_ended {
             f.write_str("  (the connection is held, not ended)")?;

@@ -4,11 +4,11 @@ use std::{cmp::Reverse, time::Instant};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::{rates::Rates, recent::Recent};
+use super::{rates::Rates, recent::Recent, told::Told};
 use crate::{
     by_hand::Says,
     overview::{AccountStatus, Overview},
-    stream::{Line, story::Story},
+    stream::Line,
 };
 
 /// How long a block can be said for; `None` is for ever.
@@ -50,13 +50,13 @@ impl Sort {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum View {
     Accounts,
-    /// The last attempts of one.
+    /// The last attempts and sessions of one.
     Account(String),
-    /// Who was behind one of them.
-    Attempt(String, Box<Story>),
+    /// All that is known of one of them, and who was behind it.
+    Told(String, Box<Told>),
 }
 
 /// A question that is asked before anything is done.
@@ -136,8 +136,8 @@ impl App {
             return;
         }
         // The bar stays on the attempt that it is on, as long as that is kept.
-        let here = match (&line, &self.view) {
-            (Line::Connect(story), View::Account(name)) if story.account == *name => Some(name.clone()),
+        let here = match &self.view {
+            View::Account(name) if line.account() == name => Some(name.clone()),
             _ => None,
         };
         self.recent.add(line);
@@ -160,7 +160,7 @@ impl App {
         match self.view {
             View::Accounts => 0,
             View::Account(_) => 1,
-            View::Attempt(..) => 2,
+            View::Told(..) => 2,
         }
     }
 
@@ -192,7 +192,7 @@ impl App {
     fn subject(&self) -> Option<String> {
         match &self.view {
             View::Accounts => self.selected.clone(),
-            View::Account(name) | View::Attempt(name, _) => Some(name.clone()),
+            View::Account(name) | View::Told(name, _) => Some(name.clone()),
         }
     }
 
@@ -273,7 +273,7 @@ impl App {
                 self.selected = names.get(moved(at.unwrap_or(0), names.len())).cloned();
             }
             View::Account(name) => self.attempt = moved(self.attempt, self.recent.of(name).len()),
-            View::Attempt(..) => {}
+            View::Told(..) => {}
         }
     }
 
@@ -286,17 +286,18 @@ impl App {
                 }
             }
             View::Account(name) => {
-                if let Some(story) = self.recent.of(name).nth(self.attempt) {
-                    self.view = View::Attempt(name.clone(), Box::new(story.clone()));
+                if let Some(line) = self.recent.of(name).nth(self.attempt) {
+                    let told = Told::new(line, self.recent.attempt_of(line));
+                    self.view = View::Told(name.clone(), Box::new(told));
                 }
             }
-            View::Attempt(..) => {}
+            View::Told(..) => {}
         }
     }
 
     fn ascend(&mut self) {
         self.view = match std::mem::replace(&mut self.view, View::Accounts) {
-            View::Attempt(name, _) => View::Account(name),
+            View::Told(name, _) => View::Account(name),
             _ => View::Accounts,
         };
     }

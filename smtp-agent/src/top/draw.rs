@@ -10,14 +10,13 @@ use ratatui::{
 
 use super::{
     app::{App, Prompt, TIMES, View},
-    columns::{columns, end_of, fit, right, rows},
+    columns::{fit, right, rows},
+    told::{PARENT, PARENTS, Told, line},
 };
 use crate::{
     accounts::label::printable,
-    attribution::Culprit,
     metrics::budget::CONNECTION,
     overview::{AccountStatus, Overview, Usage},
-    stream::story::Story,
 };
 
 /// What the terminal can do.
@@ -27,10 +26,6 @@ pub struct Look {
     /// Characters beyond ASCII.
     pub unicode: bool,
 }
-
-const PARENTS: &str = "parents";
-/// Those above the first.
-const PARENT: &str = "";
 
 const RATE: usize = 7;
 /// Rows of one fact about an attempt.
@@ -52,7 +47,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: Look) {
     let lines = match &app.view {
         View::Accounts => pen.accounts(app, body.height as usize),
         View::Account(name) => pen.account(app, name, body.height as usize),
-        View::Attempt(name, story) => pen.attempt(name, story),
+        View::Told(name, told) => pen.told(name, told),
     };
     frame.render_widget(Paragraph::new(lines), body);
     frame.render_widget(Paragraph::new(pen.foot(app)), foot);
@@ -230,14 +225,14 @@ impl Pen {
         let recent = app.recent.of(name);
         let heading = match &app.deaf {
             Some(why) => format!("no attempts are told: {why}"),
-            None if recent.len() == 0 => "no attempt since this view was opened".to_owned(),
-            None => fit("TIME     VERDICT      DESTINATION          PID     SCRIPT OR PROGRAM", self.width),
+            None if recent.len() == 0 => "nothing was told since this view was opened".to_owned(),
+            None => fit("TIME     VERDICT      DESTINATION          PID     SCRIPT, PROGRAM OR MESSAGES", self.width),
         };
         lines.push(Line::default());
         lines.push(Line::styled(heading, Style::new().add_modifier(Modifier::BOLD)));
         let rows = height.saturating_sub(lines.len()).max(1);
-        for (n, story) in recent.enumerate().skip(page(app.attempt, rows)).take(rows) {
-            let line = Line::from(fit(&attempt_line(story, self.width), self.width));
+        for (n, told) in recent.enumerate().skip(page(app.attempt, rows)).take(rows) {
+            let line = Line::from(fit(&line(told, self.width), self.width));
             let is_selected = n == app.attempt;
             lines.push(if is_selected { line.style(Style::new().add_modifier(Modifier::REVERSED)) } else { line });
         }
@@ -278,13 +273,10 @@ impl Pen {
         lines
     }
 
-    fn attempt(&self, name: &str, story: &Story) -> Vec<Line<'static>> {
+    fn told(&self, name: &str, told: &Told) -> Vec<Line<'static>> {
         let bold = Style::new().add_modifier(Modifier::BOLD);
-        let mut lines = vec![Line::styled(printable_line(name), bold)];
-        let to = format!("{} port {}", story.destination, story.port);
-        lines.push(Line::from(format!("{}  {} ({})", story.time, story.verdict, story.reason)));
-        lines.push(Line::from(format!("{}{to}, {}", fit("to", 11), story.route)));
-        for (what, value) in facts(story, &story.culprit) {
+        let mut lines = vec![Line::styled(printable_line(name), bold), Line::from(told.head())];
+        for (what, value) in told.facts() {
             let indent = 11;
             let room = self.width.saturating_sub(indent).max(10);
             // Long ones go on below, where what matters may stand at their end; those of parents do not, and none fills the
@@ -343,55 +335,6 @@ fn printable_line(text: &str) -> String {
 /// The first row of the page that row `at` is on.
 fn page(at: usize, rows: usize) -> usize {
     at / rows * rows
-}
-
-fn attempt_line(story: &Story, width: usize) -> String {
-    // RFC 3339: the time of day stands behind the T.
-    let time = story.time.split_once('T').map_or(story.time.as_str(), |(_, time)| time);
-    let script = story.culprit.script_path();
-    let what = script.or(story.exe.as_deref()).unwrap_or(&story.comm);
-    let to = std::net::SocketAddr::new(story.destination, story.port).to_string();
-    let begin = [fit(time, 8), fit(&story.verdict, 12), fit(&to, 20), fit(&story.tgid.to_string(), 7)].join(" ") + " ";
-    let room = width.saturating_sub(columns(&begin));
-    begin + &end_of(what, room)
-}
-
-/// What is known of who was behind an attempt, and that the rest is not.
-fn facts(story: &Story, culprit: &Culprit) -> Vec<(&'static str, String)> {
-    let unknown = || "unknown".to_owned();
-    let or_unknown = |value: Option<String>| value.unwrap_or_else(unknown);
-    let line = |words: &Vec<String>| words.join(" ");
-    let mut facts = vec![
-        ("process", format!("pid {}, uid {}, {}", story.tgid, story.uid, story.comm)),
-        ("program", or_unknown(story.exe.clone())),
-        ("script", or_unknown(culprit.script.as_ref().map(|script| format!("{} ({})", script.path, script.how)))),
-        ("command", or_unknown(story.command.as_ref().map(line))),
-    ];
-    if let Some(started_as) = &culprit.started_as {
-        facts.push(("began as", line(started_as)));
-    }
-    facts.push(("directory", or_unknown(culprit.cwd.clone())));
-    facts.push(("since", or_unknown(culprit.started.clone())));
-    facts.push(("service", or_unknown(culprit.service().map(str::to_owned))));
-    if let Some(origin) = &culprit.origin {
-        facts.push(("set going", format!("{} {}", origin.kind, origin.name)));
-    }
-    if let Some(user) = &culprit.login_user {
-        facts.push(("login", user.clone()));
-    }
-    if !culprit.domains.is_empty() {
-        facts.push(("domains", culprit.domains.join(" ")));
-    }
-    for (n, ancestor) in culprit.lineage.iter().enumerate() {
-        let what = ancestor.command.as_ref().map(line).or_else(|| ancestor.exe.clone());
-        let user = ancestor.user.as_deref().unwrap_or("unknown");
-        let label = if n == 0 { PARENTS } else { PARENT };
-        facts.push((
-            label,
-            format!("{} {user} {}", ancestor.tgid, what.unwrap_or_else(|| format!("[{}]", ancestor.comm))),
-        ));
-    }
-    facts
 }
 
 #[cfg(test)]

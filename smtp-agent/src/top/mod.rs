@@ -6,6 +6,8 @@ mod columns;
 mod draw;
 mod rates;
 mod recent;
+mod told;
 
 pub use app::{Action, App, Prompt, Sort, View};
 pub use draw::{Look, draw};
+pub use told::Told;

@@ -12,7 +12,7 @@ use crate::{
     attribution::culprit::Script,
     by_hand::Says,
     overview::{Conversations, Counts, HostStatus, LimitUsage},
-    stream::Line as Event,
+    stream::{Line as Event, story::Story},
     top::Action,
 };
 
@@ -128,6 +128,53 @@ fn a_closer_look_names_the_script_and_then_all_that_is_known() {
     }
     press(&mut app, &[KeyCode::Esc, KeyCode::Esc]);
     assert!(screen(&app)[3].starts_with("ACCOUNT"));
+}
+
+#[test]
+fn sessions_and_stopped_messages_are_told_with_who_was_behind_them() {
+    let session = |more: &str, time: &str, tgid: u32| -> Event {
+        let text = format!(
+            r#"{{{more},"time":"2026-11-20T{time}.000Z","since":"2026-11-20T03:00:07.000Z","account":"shop",
+            "destination":"192.0.2.25","port":25,"route":"remote","uid":1000,"gid":1000,"tgid":{tgid},"comm":"perl",
+            "container":false,"messages":{{"accepted":3,"deferred":0,"rejected":1}},
+            "recipients":{{"accepted":7,"deferred":0,"rejected":0}},"bytes_sent":512,"bytes_received":99,"retransmits":0,
+            "exchanges":9,"notes":["hasty"]}}"#
+        );
+        serde_json::from_str(&text).expect("a line")
+    };
+    let end = r#""event":"session","outcome":"closed","duration_seconds":4.25"#;
+    let stop = r#""event":"stop","verdict":"refused","reason":"messages_hour","unit":"message","connection_ended":true,
+        "exe":null,"command":null,"unit_of_process":null"#;
+    let mut app = app();
+    app.hear(story("shop", "/home/shop/.x.pl"));
+    app.hear(session(stop, "03:00:09", 4711));
+    app.hear(session(end, "03:00:11", 4711));
+    app.hear(session(end, "03:00:12", 4712));
+    press(&mut app, &[KeyCode::Enter]);
+    let text = screen(&app).join("\n");
+    for line in [
+        "03:00:11 closed       192.0.2.25:25        4711    3 accepted, 1 rejected, 4.2 s",
+        "03:00:09 refused      192.0.2.25:25        4711    a message: messages_hour",
+        "03:00:07 refused      192.0.2.25:25        4711    /home/shop/.x.pl",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let all_of = |app: &mut App, down: usize| {
+        press(app, &vec![KeyCode::Down; down]);
+        press(app, &[KeyCode::Enter]);
+        let text = screen(app).join("\n");
+        press(app, &[KeyCode::Esc]);
+        text
+    };
+    let stranger = all_of(&mut app, 0);
+    assert!(stranger.contains("process    pid 4712") && !stranger.contains(".x.pl"), "another process: {stranger}");
+    let ended = all_of(&mut app, 1);
+    for part in ["session closed", "lasted     4.2 s", "recipients 7 accepted", "notes      hasty", "/home/shop/.x.pl"]
+    {
+        assert!(ended.contains(part), "{part} in {ended}");
+    }
+    let stopped = all_of(&mut app, 1);
+    assert!(stopped.contains("a message was refused (messages_hour)") && stopped.contains(".x.pl"), "{stopped}");
 }
 
 #[test]
