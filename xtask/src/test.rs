@@ -10,6 +10,9 @@ use crate::process::foreground;
 use crate::setup::{self, Scope};
 use crate::workspace::Workspace;
 
+/// How many tests run side by side, unless somebody says otherwise.
+const THREADS: &str = "RUST_TEST_THREADS";
+
 /// Every crate but the probe, which has no tests of its own and another target.
 const CRATES: [&str; 3] = ["--workspace", "--exclude", "smtp-ebpf"];
 
@@ -28,6 +31,11 @@ fn command(workspace: &Workspace, filters: &[OsString], options: &[OsString]) ->
     command.arg("test").args(CRATES).arg("--no-fail-fast").arg("--").args(filters).args(options);
     command.env("SMTP_AGENT_BIN", workspace.target.join("debug/smtp-agent"));
     command.env("SMTP_TEST_TOOLS", workspace.test_tools());
+    // Most of them wait most of the time: for windows, for mail servers, for each other.
+    if std::env::var_os(THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        command.env(THREADS, (2 * cores).to_string());
+    }
     command
 }
 

@@ -106,11 +106,14 @@ pub fn install(
     }
     compiled.ledger = following.ledger.clone();
     following.entered = following.lengths();
-    let serial = maps.install(&compiled, &places)?;
-    // Those that were made meanwhile: from here on the probe tells of them. What went meanwhile waits for the next round.
-    let generation = maps.active()?;
-    if let Err(e) = following.add(maps, generation, Following::look) {
-        tracing::error!("cgroups cannot be held to their rules: {e}");
+    let watches = maps.policy().is_ok_and(|before| before.cgroups != 0);
+    // Those that were made since the look above. From here on the probe enters whatever has a path that is known, into the
+    // generation before and into the one that is about to be in force, and tells of the rest.
+    let serial = maps.install(&compiled, &places, |maps, generation| following.look_again(maps, generation))?;
+    if !watches {
+        // It has only begun to.
+        let generation = maps.active()?;
+        following.look_again(maps, generation);
     }
     following.at_first = following.ledger.purses().len();
     following.remember(state);
@@ -201,6 +204,13 @@ impl Following {
                 }
             }
         })
+    }
+
+    /// Enters what was made meanwhile. What went meanwhile waits for the next round.
+    fn look_again(&mut self, maps: &mut Maps, generation: u32) {
+        if let Err(e) = self.add(maps, generation, Self::look) {
+            tracing::error!("cgroups cannot be held to their rules: {e}");
+        }
     }
 
     /// Enters what `find` finds. What finds no room is tried again the next time.

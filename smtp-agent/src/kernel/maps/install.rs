@@ -103,7 +103,15 @@ fn clear_trie<K: Pod, V: Pod>(
 impl Maps {
     /// Writes a policy beside the one in force and then makes it the one in force, in one step. Until that step nothing
     /// has changed; when anything fails, nothing will. The one before is left for [`Self::sweep`].
-    pub fn install(&mut self, compiled: &Compiled, places: &Places) -> Result<u64> {
+    ///
+    /// `complete` is called when all is written, with the number of the new generation: from then on the probe enters what is
+    /// made into that one as well.
+    pub fn install(
+        &mut self,
+        compiled: &Compiled,
+        places: &Places,
+        complete: impl FnOnce(&mut Self, u32),
+    ) -> Result<u64> {
         self.sweep()?;
         let old = self.active()?;
         let new = old ^ 1;
@@ -119,6 +127,7 @@ impl Maps {
         }
         self.set_by_hand(&compiled.by_hand)?;
         self.rename_purses(compiled.ledger.names());
+        complete(self, new);
         self.active.set(0, new, 0).map_err(|e| failed(map::ACTIVE, &e))?;
         Ok(serial)
     }
