@@ -19,7 +19,11 @@ use crate::{
 };
 
 /// Portraits that are kept for events that have not come yet: two and a half kilobytes each.
-const WAITING: usize = 4096;
+const WAITING: usize = 8192;
+
+/// Portraits that are taken in at a time: more than the ring has room for, so that all that were there are among them. In a
+/// flood there is always one more.
+const AT_ONCE: usize = 4096;
 
 /// How long one waits, in nanoseconds: its event was submitted right after it, or lost.
 const PATIENCE: u64 = 10_000_000_000;
@@ -48,15 +52,15 @@ impl Portraits {
 
     /// Takes in what is there: afterwards the portrait of every event that was read before is.
     pub fn take_in(&mut self) {
-        while let Some(record) = self.ring.next() {
+        if self.waiting.len() > WAITING - AT_ONCE {
+            let patience = self.waiting.keys().map(|(_, time)| *time).max().unwrap_or(0).saturating_sub(PATIENCE);
+            self.waiting.retain(|(_, time), _| *time >= patience);
+        }
+        for _ in 0..AT_ONCE {
+            let Some(record) = self.ring.next() else { return };
             let portrait = decode::<Portrait>(&record);
             drop(record);
-            let Some(portrait) = portrait else { continue };
-            if self.waiting.len() >= WAITING {
-                let patience = portrait.time.saturating_sub(PATIENCE);
-                self.waiting.retain(|(_, time), _| *time >= patience);
-            }
-            if self.waiting.len() < WAITING {
+            if let Some(portrait) = portrait.filter(|_| self.waiting.len() < WAITING) {
                 self.waiting.insert((portrait.tid, portrait.time), Box::new(portrait));
             }
         }
