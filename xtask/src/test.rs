@@ -34,7 +34,7 @@ fn command(workspace: &Workspace, filters: &[OsString], options: &[OsString]) ->
     // Most of them wait most of the time: for windows, for mail servers, for each other.
     if std::env::var_os(THREADS).is_none() {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        command.env(THREADS, (2 * cores).to_string());
+        command.env(THREADS, (cores + cores.div_ceil(2)).to_string());
     }
     command
 }

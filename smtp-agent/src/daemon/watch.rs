@@ -217,8 +217,10 @@ pub async fn sessions(shared: Arc<Shared>, mut events: Events<SessionEvent>) -> 
         let read = events.read(|event| batch.push(event)).await;
         read.map_err(|e| crate::exit::Failure::from_io(&e, "the events of sessions cannot be read"))?;
         shared.status.session_events.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        for event in batch {
-            let ended = event.what == what::STOP && event.verdict == Verdict::Refused as u8 && end(&event);
+        // First of all: whoever kills the agent in the middle of the stories finds no connection that is only held.
+        let stopped = |event: &SessionEvent| event.what == what::STOP && event.verdict == Verdict::Refused as u8;
+        let batch: Vec<_> = batch.into_iter().map(|event| (stopped(&event) && end(&event), event)).collect();
+        for (ended, event) in batch {
             let heard = shared.events.receiver_count() > 0;
             let told = (event.what == what::STOP).then(|| shared.notices.of_stop(&event)).flatten();
             if !heard && !shared.history.is_on() && told.is_none() {
