@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{BufRead, BufReader, Read},
+    ops::Range,
     os::unix::fs::{FileExt, MetadataExt},
     sync::{LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -12,16 +12,18 @@ use std::{
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use smtp_common::portrait::ProcessKey;
 
-use super::{living::Living, path};
+use super::{
+    living::Living,
+    memory::{self, Mapping},
+    path,
+};
 
 /// A scoreboard of a thousand workers is about a megabyte.
 const LARGEST: u64 = 8 << 20;
 
-/// What is read of one process's memory, and of the list of its mappings: everybody can have many, and call his program
-/// `php-fpm`.
+/// What is read of one process's memory: everybody can have many mappings, and call his program `php-fpm`.
 const MOST: u64 = 2 * LARGEST;
 const MAPPINGS: usize = 16;
-const LIST: u64 = 1 << 20;
 
 /// Places where the process's number stands that are looked at, and scripts that are compared.
 const PLACES: usize = 1024;
@@ -43,7 +45,7 @@ const METHOD_LEN: usize = 16;
 const SCRIPT: usize = METHOD + METHOD_LEN + 8;
 const SCRIPT_LEN: usize = 256;
 /// How far behind the `pid` the `request_uri` may begin: counters and times lie between, more in later versions.
-const URI_AFTER_PID: std::ops::Range<usize> = 16..192;
+const URI_AFTER_PID: Range<usize> = 16..192;
 
 pub(super) const METHODS: [&[u8]; 8] = [b"GET", b"POST", b"HEAD", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND"];
 
@@ -87,12 +89,12 @@ impl Scoreboards {
 
 fn look(living: &Living, process: ProcessKey, directory: &[u8]) -> Option<Vec<u8>> {
     let device = (*DEVICE)?;
-    let maps = File::open(living.path("maps")).ok()?;
+    let maps = memory::maps(living)?;
     let memory = File::open(living.path("mem")).ok()?;
     let mut room = MOST;
     // The opcode cache is shared as well, and far larger.
-    let candidates = mappings(maps, device).filter(|(start, end)| end.saturating_sub(*start) <= LARGEST);
-    for (start, end) in candidates.take(MAPPINGS) {
+    let candidates = mappings(&maps, device).filter(|at| at.end.saturating_sub(at.start) <= LARGEST);
+    for Range { start, end } in candidates.take(MAPPINGS) {
         let len = end.saturating_sub(start);
         room = room.checked_sub(len)?;
         let mut bytes = vec![0; len as usize];
@@ -114,24 +116,17 @@ static DEVICE: LazyLock<Option<u64>> = LazyLock::new(|| {
     Some(File::from(probe).metadata().ok()?.dev())
 });
 
-/// The mappings of a list like `/proc/PID/maps` that processes share without a file.
-fn mappings(list: impl Read, device: u64) -> impl Iterator<Item = (u64, u64)> {
-    // What the bound cuts off has no name, or not this one.
-    let lines = BufReader::new(list.take(LIST)).split(b'\n').map_while(Result::ok);
-    lines.filter_map(move |line| shared(std::str::from_utf8(&line).ok()?, device))
+/// The mappings that processes share without a file.
+fn mappings(maps: &str, device: u64) -> impl Iterator<Item = Range<u64>> {
+    maps.lines().filter_map(move |line| shared(line, device))
 }
 
 /// Addresses of a mapping that processes share without a file: `fpm_shm_alloc` takes one with `MAP_ANONYMOUS | MAP_SHARED`.
-fn shared(line: &str, device: u64) -> Option<(u64, u64)> {
-    let mut fields = line.splitn(6, ' ');
-    let (start, end) = fields.next()?.split_once('-')?;
-    let is_shared = fields.next()?.starts_with("rw-s");
-    let (major, minor) = fields.nth(1)?.split_once(':')?;
-    let _inode = fields.next()?;
-    let number = |text| u64::from_str_radix(text, 16).ok();
-    let is_the_kernels = nix::sys::stat::makedev(number(major)?, number(minor)?) == device;
-    let is_anonymous = fields.next()?.trim_start_matches(' ') == "/dev/zero (deleted)";
-    if is_shared && is_the_kernels && is_anonymous { Some((number(start)?, number(end)?)) } else { None }
+fn shared(line: &str, device: u64) -> Option<Range<u64>> {
+    let mapping = Mapping::parse(line)?;
+    let is_it =
+        mapping.permissions.starts_with("rw-s") && mapping.device == device && mapping.name == "/dev/zero (deleted)";
+    is_it.then_some(mapping.addresses)
 }
 
 /// The script of each slot in which this process id stands.
@@ -214,7 +209,7 @@ mod tests {
             shared(&line, OWN)
         };
         let zero = "/dev/zero (deleted)";
-        assert_eq!(is("00:01", zero, "rw-s"), Some((0x7f2a_1c00_0000, 0x7f2a_1c01_0000)));
+        assert_eq!(is("00:01", zero, "rw-s"), Some(0x7f2a_1c00_0000..0x7f2a_1c01_0000));
         // A file of a user's own, or of a file system that he serves himself.
         assert_eq!(is("08:01", zero, "rw-s"), None);
         assert_eq!(is("00:2a", "/tmp/x/dev/zero (deleted)", "rw-s"), None);
@@ -231,8 +226,8 @@ mod tests {
         let other = "7f2a1c000000-7f2a1c010000 rw-s 00000000 08:01 7  /home/\u{fc}\n".as_bytes();
         let many =
             [b"1-2 r--p 0 08:01 1 /\xff\n".as_slice(), &other.repeat(10), &line.repeat(100_000).into_bytes()].concat();
-        let found = mappings(&many[..], OWN).count();
-        assert!((10_000..LIST as usize / line.len() + 1).contains(&found), "{found}");
+        let found = mappings(&memory::begin_of(&many[..]).unwrap(), OWN).count();
+        assert!((10_000..memory::LARGEST as usize / line.len() + 1).contains(&found), "{found}");
     }
 
     #[test]
@@ -241,9 +236,9 @@ mod tests {
         let (access, kind) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
         // SAFETY: a new mapping of the kernel's choice, which nothing else uses.
         let at = unsafe { mmap_anonymous(None, len, access, kind) }.unwrap();
-        let list = File::open("/proc/self/maps").unwrap();
+        let list = memory::begin_of(File::open("/proc/self/maps").unwrap()).unwrap();
         let here = at.as_ptr() as u64;
-        let found = mappings(list, DEVICE.unwrap()).any(|(start, end)| (start..end).contains(&here));
+        let found = mappings(&list, DEVICE.unwrap()).any(|range| range.contains(&here));
         // SAFETY: the mapping made above; nothing points into it.
         unsafe { munmap(at, 4096) }.unwrap();
         assert!(found);

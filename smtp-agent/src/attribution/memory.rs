@@ -11,17 +11,22 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt},
 };
 
-use nix::sys::stat::{major, minor};
+use nix::sys::stat::makedev;
 
 use super::living::Living;
 
 /// Octets of /proc/PID/maps that are looked at: a PHP has some hundred lines.
-const LARGEST: u64 = 1 << 20;
+pub(super) const LARGEST: u64 = 1 << 20;
 
 /// What is mapped where, as /proc/PID/maps says. A name that is no UTF-8 does not hide the rest.
 pub(super) fn maps(living: &Living) -> Option<String> {
+    begin_of(File::open(living.path("maps")).ok()?)
+}
+
+/// What the bound cuts off has no name, or not its own.
+pub(super) fn begin_of(list: impl Read) -> Option<String> {
     let mut bytes = Vec::new();
-    File::open(living.path("maps")).ok()?.take(LARGEST).read_to_end(&mut bytes).ok()?;
+    list.take(LARGEST).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -29,9 +34,11 @@ pub(super) fn maps(living: &Living) -> Option<String> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mapping<'a> {
     pub(super) addresses: Range<u64>,
-    /// Major, minor and inode; all 0 of anonymous memory.
-    file: (u64, u64, u64),
-    pub(super) is_shared: bool,
+    /// As in `rw-s`.
+    pub(super) permissions: &'a str,
+    /// Device and inode, both 0 of anonymous memory.
+    pub(super) device: u64,
+    inode: u64,
     pub(super) offset: u64,
     /// Nothing for anonymous memory, `[heap]` and the like for some.
     pub(super) name: &'a str,
@@ -49,15 +56,20 @@ impl<'a> Mapping<'a> {
         let inode = fields.next()?.parse().ok()?;
         Some(Self {
             addresses: hex(start)?..hex(end)?,
-            file: (hex(major)?, hex(minor)?, inode),
-            is_shared: permissions.ends_with('s'),
+            permissions,
+            device: makedev(hex(major)?, hex(minor)?),
+            inode,
             offset,
             name: fields.next().unwrap_or_default().trim_start(),
         })
     }
 
     fn is_anonymous(&self) -> bool {
-        self.file == (0, 0, 0)
+        self.file() == (0, 0)
+    }
+
+    fn file(&self) -> (u64, u64) {
+        (self.device, self.inode)
     }
 }
 
@@ -71,8 +83,7 @@ impl Memory {
     /// All that is anonymous, and what is mapped of a file that we have open.
     pub(super) fn of(living: &Living, maps: &str, of_file: &File) -> Option<Self> {
         let about = of_file.metadata().ok()?;
-        let known = (major(about.dev()), minor(about.dev()), about.ino());
-        Some(Self { file: File::open(living.path("mem")).ok()?, safe: safe(maps, known) })
+        Some(Self { file: File::open(living.path("mem")).ok()?, safe: safe(maps, (about.dev(), about.ino())) })
     }
 
     /// Fills it from an address on. Nothing of other mappings is ever touched.
@@ -83,9 +94,9 @@ impl Memory {
     }
 }
 
-fn safe(maps: &str, file: (u64, u64, u64)) -> Vec<Range<u64>> {
+fn safe(maps: &str, file: (u64, u64)) -> Vec<Range<u64>> {
     let mut safe: Vec<Range<u64>> = Vec::new();
-    for mapping in maps.lines().filter_map(Mapping::parse).filter(|one| one.is_anonymous() || one.file == file) {
+    for mapping in maps.lines().filter_map(Mapping::parse).filter(|one| one.is_anonymous() || one.file() == file) {
         match safe.last_mut() {
             Some(last) if last.end == mapping.addresses.start => last.end = mapping.addresses.end,
             _ => safe.push(mapping.addresses),
@@ -111,12 +122,12 @@ garbage
 
     #[test]
     fn only_what_the_kernel_or_a_known_file_serves_is_touched() {
-        assert_eq!(safe(MAPS, (8, 1, 17)), [0x1000..0x5000, 0x6000..0x7000]);
-        assert_eq!(safe(MAPS, (0, 0x31, 99)), [0x3000..0x5000, 0x6000..0x7000]);
+        assert_eq!(safe(MAPS, (makedev(8, 1), 17)), [0x1000..0x5000, 0x6000..0x7000]);
+        assert_eq!(safe(MAPS, (makedev(0, 0x31), 99)), [0x3000..0x5000, 0x6000..0x7000]);
         let line = MAPS.lines().nth(5).unwrap();
         let mapping = Mapping::parse(line).unwrap();
-        assert_eq!((mapping.name, mapping.is_shared, mapping.offset), ("/dev/zero (deleted)", true, 0));
-        let memory = Memory { file: tempfile::tempfile().unwrap(), safe: safe(MAPS, (8, 1, 17)) };
+        assert_eq!((mapping.name, mapping.permissions, mapping.offset), ("/dev/zero (deleted)", "rw-s", 0));
+        let memory = Memory { file: tempfile::tempfile().unwrap(), safe: safe(MAPS, (makedev(8, 1), 17)) };
         memory.file.set_len(0x9000).unwrap();
         let read = |at, length| memory.read(&mut vec![0; length], at).is_some();
         assert!(read(0x1000, 0x4000) && read(0x6fff, 1));

@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use toml::{Spanned, de::DeValue};
+use toml::de::DeValue;
 
 use super::{
     nearest::nearest,
-    reader::{Entry, Reader, describe},
+    reader::{Entry, Reader},
     render::quoted,
     schema::{MAX_MX_DOMAINS, Resolve},
 };
@@ -98,21 +98,23 @@ impl Reader<'_> {
     /// What the DNS is asked. An empty list is nothing.
     pub(super) fn resolve(&mut self, entry: Option<Entry<'_>>) -> Option<Vec<Resolve>> {
         let entry = entry?;
-        let mut all = Vec::new();
-        for node in self.list(&entry, "\"ptr\" and \"mx\"")? {
-            let Some(text) = self.text_in(&entry, node, "\"ptr\" and \"mx\"") else { continue };
-            match QUESTIONS.iter().find(|(name, _)| *name == text) {
-                Some((_, question)) if !all.contains(question) => all.push(*question),
-                Some(_) => {}
-                None => {
-                    let near = nearest(text, QUESTIONS.map(|(name, _)| name));
-                    let hint = near.map(|name| format!("did you mean \"{name}\"?"));
-                    let message = format!("`{}` takes \"ptr\" and \"mx\", not \"{}\"", entry.key, quoted(text));
-                    self.wrong(node, message, hint.or_else(|| Some("for no lookups write []".to_owned())));
-                }
+        let key = entry.key;
+        let all = self.texts(&entry, "\"ptr\" and \"mx\"", usize::MAX, |text| {
+            let found = QUESTIONS.iter().find(|(name, _)| *name == text);
+            found.map(|(_, question)| *question).ok_or_else(|| {
+                let near = nearest(text, QUESTIONS.map(|(name, _)| name));
+                let hint =
+                    near.map_or("for no lookups write []".to_owned(), |name| format!("did you mean \"{name}\"?"));
+                (format!("`{key}` takes \"ptr\" and \"mx\", not \"{}\"", quoted(text)), Some(hint))
+            })
+        })?;
+        let mut once = Vec::new();
+        for question in all {
+            if !once.contains(&question) {
+                once.push(question);
             }
         }
-        Some(all)
+        Some(once)
     }
 
     /// Whom the DNS is asked of.
@@ -133,33 +135,15 @@ impl Reader<'_> {
     pub(super) fn domains(&mut self, entry: Option<Entry<'_>>) -> Option<Vec<String>> {
         let entry = entry?;
         let key = entry.key;
-        let list: Vec<_> = self.list(&entry, "domains")?.collect();
-        if let Some(surplus) = list.get(MAX_MX_DOMAINS) {
-            self.wrong(surplus, format!("`{key}` takes up to {MAX_MX_DOMAINS} domains, not {}", list.len()), None);
-        }
-        let mut domains = Vec::new();
-        for node in list {
-            let Some(text) = self.text_in(&entry, node, "domains") else { continue };
+        self.texts(&entry, "domains", MAX_MX_DOMAINS, |text| {
             let domain = text.trim_end_matches('.').to_ascii_lowercase();
             if is_domain(&domain) && domain.contains('.') {
-                domains.push(domain);
-            } else {
-                let after = domain.rsplit_once('@').map(|(_, domain)| domain).filter(|domain| is_domain(domain));
-                let hint = format!("write the part behind the @, as in \"{}\"", after.unwrap_or("example.org"));
-                self.wrong(node, format!("\"{}\" in {key} is no domain", quoted(text)), Some(hint));
+                return Ok(domain);
             }
-        }
-        Some(domains)
-    }
-
-    /// A text, and nothing else.
-    fn text_in<'t>(&mut self, entry: &Entry<'_>, node: &'t Spanned<DeValue<'t>>, wanted: &str) -> Option<&'t str> {
-        if let DeValue::String(text) = node.get_ref() {
-            return Some(text);
-        }
-        let found = describe(node.get_ref());
-        self.wrong(node, format!("`{}` takes {wanted} in quotes, not {found}", entry.key), None);
-        None
+            let after = domain.rsplit_once('@').map(|(_, domain)| domain).filter(|domain| is_domain(domain));
+            let hint = format!("write the part behind the @, as in \"{}\"", after.unwrap_or("example.org"));
+            Err((format!("\"{}\" in {key} is no domain", quoted(text)), Some(hint)))
+        })
     }
 }
 

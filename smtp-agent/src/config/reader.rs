@@ -17,6 +17,7 @@ use super::{
     problem::{Problem, Problems},
     render::quoted,
     sections::{SECTIONS, keys_of, title},
+    values::Advice,
 };
 
 /// A table whose keys are known to be valid ones.
@@ -203,6 +204,44 @@ impl<'a> Reader<'a> {
         };
         self.wrong_type(entry, &format!("a list of {wanted}"), hint);
         None
+    }
+
+    /// A text in a list, or where a text alone stands for the value.
+    pub(super) fn text_in<'t>(
+        &mut self,
+        entry: &Entry<'_>,
+        node: &'t Spanned<DeValue<'t>>,
+        wanted: &str,
+    ) -> Option<&'t str> {
+        if let DeValue::String(text) = node.get_ref() {
+            return Some(text);
+        }
+        let found = describe(node.get_ref());
+        self.wrong(node, format!("`{}` takes {wanted} in quotes, not {found}", entry.key), None);
+        None
+    }
+
+    /// A list of at most so many texts, each as `parse` reads it. One that is wrong is told and left out.
+    pub(super) fn texts<T>(
+        &mut self,
+        entry: &Entry<'_>,
+        wanted: &str,
+        most: usize,
+        parse: impl Fn(&str) -> Result<T, Advice>,
+    ) -> Option<Vec<T>> {
+        let list: Vec<_> = self.list(entry, wanted)?.collect();
+        if let Some(surplus) = list.get(most) {
+            self.wrong(surplus, format!("`{}` takes up to {most} {wanted}, not {}", entry.key, list.len()), None);
+        }
+        let mut all = Vec::new();
+        for node in list {
+            let Some(text) = self.text_in(entry, node, wanted) else { continue };
+            match parse(text) {
+                Ok(value) => all.push(value),
+                Err((message, hint)) => self.wrong(node, message, hint),
+            }
+        }
+        Some(all)
     }
 
     /// One word of a closed list.

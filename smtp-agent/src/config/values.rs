@@ -108,52 +108,24 @@ impl Reader<'_> {
     pub(super) fn regexes(&mut self, entry: Option<Entry<'_>>) -> Option<Vec<String>> {
         let entry = entry?;
         let key = entry.key;
-        let mut patterns = Vec::new();
-        for node in self.list(&entry, "regular expressions")? {
-            let DeValue::String(text) = node.get_ref() else {
-                let found = describe(node.get_ref());
-                self.wrong(node, format!("`{key}` takes regular expressions in quotes, not {found}"), None);
-                continue;
-            };
-            match Regex::new(text) {
-                Ok(_) => patterns.push(text.to_string()),
-                Err(e) => {
-                    // Its last line says what is wrong; those before draw the pattern.
-                    let why = e.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                    let hint = "write it as the crate regex does, without look-around: 'customer-(\\d+)'";
-                    self.wrong(
-                        node,
-                        format!("`{}` in {key} is no regular expression: {why}", quoted(text)),
-                        Some(hint.into()),
-                    );
-                }
+        self.texts(&entry, "regular expressions", usize::MAX, |text| match Regex::new(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(e) => {
+                // Its last line says what is wrong; those before draw the pattern.
+                let why = e.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                let hint = "write it as the crate regex does, without look-around: 'customer-(\\d+)'";
+                Err(advice(format!("`{}` in {key} is no regular expression: {why}", quoted(text)), hint))
             }
-        }
-        Some(patterns)
+        })
     }
 
     /// A list of names of hosts, as the address bar of a browser has them.
     pub(super) fn hosts(&mut self, entry: Option<Entry<'_>>) -> Option<Vec<String>> {
         let entry = entry?;
         let key = entry.key;
-        let list: Vec<_> = self.list(&entry, "names")?.collect();
-        if let Some(surplus) = list.get(MAX_HOSTS) {
-            self.wrong(surplus, format!("`{key}` takes up to {MAX_HOSTS} names, not {}", list.len()), None);
-        }
-        let mut hosts = Vec::new();
-        for node in list {
-            let DeValue::String(text) = node.get_ref() else {
-                self.wrong(node, format!("`{key}` takes names in quotes, not {}", describe(node.get_ref())), None);
-                continue;
-            };
-            match host_name(text) {
-                Ok(host) => hosts.push(host),
-                Err(hint) => {
-                    self.wrong(node, format!("\"{}\" in {key} is no name of a host", quoted(text)), Some(hint))
-                }
-            }
-        }
-        Some(hosts)
+        self.texts(&entry, "names", MAX_HOSTS, |text| {
+            host_name(text).map_err(|hint| (format!("\"{}\" in {key} is no name of a host", quoted(text)), Some(hint)))
+        })
     }
 
     /// A list of programs by their paths, which need not exist.

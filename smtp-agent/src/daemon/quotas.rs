@@ -5,12 +5,7 @@ use std::{
     path::Path,
 };
 
-use smtp_common::{
-    connection::Account,
-    level::{LINKS, Level},
-    rule::Action,
-    window::Span,
-};
+use smtp_common::{connection::Account, level::Level, rule::Action, window::Span};
 
 use super::shared::Shared;
 use crate::{
@@ -29,33 +24,28 @@ const ROWS: usize = 100;
 /// What is left to each account: of its own limits, of those it shares, and of the host's.
 pub fn left(maps: &Maps, naming: &Naming) -> Result<Quotas> {
     let policy = maps.policy()?;
-    let host = of_scope(maps, "host", Account::HOST, &budget::of_host(&policy))?;
-    let mut shared: HashMap<u32, Vec<Left>> = HashMap::new();
+    // Of limits that many share each is looked at once.
+    let mut shared: HashMap<Account, Vec<Left>> = HashMap::new();
     let mut quotas = Quotas::default();
     for (account, _) in maps.accounts()? {
         let rule = maps.rule_for(&policy, account);
         let plan = budget::plan(maps, &rule);
         let mut all = of_scope(maps, OWN, account, &budget::of_rule(&rule, &plan))?;
         if rule.action == Action::Limited as u8 {
-            let chain = Some(u32::from(rule.chain)).filter(|chain| *chain != 0).and_then(|chain| maps.chain(chain));
-            for number in chain.map_or([0; LINKS], |chain| chain.purses).into_iter().filter(|number| *number != 0) {
-                if let Entry::Vacant(place) = shared.entry(number) {
-                    place.insert(of_purse(maps, number)?);
+            let purses = budget::purses_of(maps, &rule)
+                .map(|purse| (budget::level(&purse), purse.scope, budget::of_purse(&purse)));
+            let host = budget::of_host_for(&policy, &rule).map(|of_it| (Some(Level::Host), Account::HOST, of_it));
+            for (level, scope, budgets) in purses.chain(host) {
+                if let Entry::Vacant(place) = shared.entry(scope) {
+                    place.insert(of_scope(maps, level.map_or("shared", Level::name), scope, &budgets)?);
                 }
-                all.extend(shared[&number].iter().cloned());
+                all.extend(shared[&scope].iter().cloned());
             }
-            all.extend(host.iter().cloned());
         }
         // Of accounts of one name the first is charged: a container that was started again.
         quotas.entry(naming.label(account, maps)).or_insert(all);
     }
     Ok(quotas)
-}
-
-fn of_purse(maps: &Maps, number: u32) -> Result<Vec<Left>> {
-    let Some(purse) = maps.purse(number) else { return Ok(Vec::new()) };
-    let level = Level::ALL.into_iter().find(|level| *level as u8 == purse.level).map_or("shared", Level::name);
-    of_scope(maps, level, purse.scope, &budget::of_purse(&purse))
 }
 
 fn of_scope(maps: &Maps, level: &'static str, scope: Account, budgets: &[Budget]) -> Result<Vec<Left>> {

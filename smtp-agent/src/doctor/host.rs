@@ -1,46 +1,27 @@
 //! Files and processes of the host, below a root that is `/` but for tests.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
-    ffi::OsString,
+    collections::{BTreeSet, HashMap},
     fs::{self, Metadata},
     io,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use procfs::process::all_processes_with_root;
 
-use crate::{accounts::label::printable, neighbours::files::Text};
-
-/// Links in a row, as the kernel counts them (path_resolution(7)).
-const MOST_LINKS: usize = 40;
+use crate::{
+    accounts::label::printable,
+    neighbours::{
+        files::Text,
+        way::{Way, within},
+    },
+};
 
 pub(super) struct Host {
     root: PathBuf,
     users: HashMap<String, u32>,
     groups: HashMap<String, u32>,
     pub(super) processes: Vec<Process>,
-}
-
-/// What is passed from a path to where it leads.
-pub(super) struct Way {
-    /// The path, and what each link makes of it; the last is that of the end.
-    pub(super) paths: Vec<PathBuf>,
-    /// Every directory, link and file, each with the directory it is in. None of these paths has a link on it.
-    pub(super) places: Vec<Place>,
-    pub(super) end: Metadata,
-}
-
-pub(super) struct Place {
-    pub(super) directory: PathBuf,
-    pub(super) entry: PathBuf,
-}
-
-impl Way {
-    /// Where it ends.
-    pub(super) fn last(&self) -> &Path {
-        self.paths.last().map_or(Path::new("/"), PathBuf::as_path)
-    }
 }
 
 /// A process, as far as we may see it.
@@ -122,44 +103,15 @@ impl Host {
 
     /// Where a path leads, with whatever is passed on the way. Links are those of the root.
     pub(super) fn follow(&self, path: &str) -> io::Result<Way> {
-        let mut way = Way { paths: vec![PathBuf::from(path)], places: Vec::new(), end: self.root.symlink_metadata()? };
-        // Up to here there is no link any more.
-        let mut here = PathBuf::from("/");
-        let mut rest: VecDeque<OsString> = parts(Path::new(path)).collect();
-        while let Some(part) = rest.pop_front() {
-            if part == ".." {
-                here.pop();
-                continue;
-            }
-            let next = here.join(&part);
-            let found = self.within(&next).symlink_metadata()?;
-            if found.is_symlink() {
-                if way.paths.len() > MOST_LINKS {
-                    return Err(io::Error::other("its symbolic links lead in circles"));
-                }
-                let target = fs::read_link(self.within(&next))?;
-                way.places.push(Place { directory: here.clone(), entry: next });
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
-                }
-                rest = parts(&target).chain(rest).collect();
-                way.paths.push(plain(&here.join(rest.iter().collect::<PathBuf>())));
-            } else {
-                way.places.push(Place { directory: here, entry: next.clone() });
-                here = next;
-                way.end = found;
-            }
-        }
-        Ok(way)
+        Way::follow(&self.root, Path::new(path)).map_err(|e| match e.raw_os_error() {
+            Some(libc::ELOOP) => io::Error::other("its symbolic links lead in circles"),
+            _ => e,
+        })
     }
 
     /// What is at a path on which there are no links.
     pub(super) fn look(&self, path: &Path) -> Option<Metadata> {
-        self.within(path).symlink_metadata().ok()
-    }
-
-    fn within(&self, path: &Path) -> PathBuf {
-        self.root.join(path.strip_prefix("/").unwrap_or(path))
+        within(&self.root, path).symlink_metadata().ok()
     }
 
     /// `NAME:x:ID` lines, as passwd(5) and group(5) have them.
@@ -172,27 +124,6 @@ impl Host {
         });
         lines.collect()
     }
-}
-
-/// Names and `..` of a path.
-fn parts(path: &Path) -> impl Iterator<Item = OsString> + use<> {
-    let parts = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
-    parts.map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>().into_iter()
-}
-
-/// The same path without `.` and `..`.
-fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                out.pop();
-            }
-            Component::Normal(name) => out.push(name),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    out
 }
 
 /// Those of this host's own network. Containers have mail servers and a nobody of their own, which are not this host's.

@@ -2,15 +2,11 @@
 
 use std::{io::ErrorKind, time::SystemTime};
 
-use super::{
-    Finding, Gap, Level, few,
-    host::{Host, Way},
-    php,
-};
+use super::{Finding, Gap, Level, few, host::Host, php};
 use crate::{
     by_hand::{self, Entry, Says, Subject},
     config::{Config, Mode, Name, Paths},
-    neighbours,
+    neighbours::{self, way::Way},
 };
 
 const SUBJECT: &str = "nobody";

@@ -7,11 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    Finding, Gap, Level,
-    host::{Host, Place, Way},
+use super::{Finding, Gap, Level, host::Host};
+use crate::{
+    accounts::label::printable,
+    config::Config,
+    neighbours::{
+        files,
+        way::{Place, Way},
+    },
 };
-use crate::{accounts::label::printable, config::Config, neighbours::files};
 
 const SUBJECT: &str = "sendmail";
 /// Where MTAs put it, when no configuration says more.
@@ -157,9 +161,9 @@ fn postfix(host: &Host) -> Vec<Finding> {
 /// Who else than root can put something else in the place of what is passed on the way: a directory, a link, the file.
 fn replaceable(host: &Host, way: &Way) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
-    for Place { directory, entry } in &way.places {
+    for Place { directory, entry, found: itself } in &way.places {
         // What has gone meanwhile is nobody's.
-        let (Some(above), Some(itself)) = (host.look(directory), host.look(entry)) else { continue };
+        let Some(above) = host.look(directory) else { continue };
         let entry = safe(&entry.to_string_lossy());
         let directory = safe(&directory.to_string_lossy());
         let mut warn = |who: String, why: &str, advice: String| {

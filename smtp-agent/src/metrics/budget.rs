@@ -3,7 +3,7 @@
 
 use smtp_common::{
     connection::Account,
-    level::{Level, Purse},
+    level::{LINKS, Level, Purse},
     rule::{Action, PlanLimits, Policy, Rule, Rules, rule_flag},
     tally::Unit,
     window::{Both, Lane, Span, UNLIMITED},
@@ -61,6 +61,18 @@ pub fn of_purse(purse: &Purse) -> [Budget; 3] {
 /// Whose limit it is.
 pub fn level(purse: &Purse) -> Option<Level> {
     Level::ALL.into_iter().find(|level| *level as u8 == purse.level)
+}
+
+/// The purses that an account spends from by its rule, in the order of its chain.
+pub fn purses_of(maps: &Maps, rule: &Rule) -> impl Iterator<Item = Purse> {
+    let chain = Some(u32::from(rule.chain)).filter(|chain| *chain != 0).and_then(|chain| maps.chain(chain));
+    let numbers = chain.map_or([0; LINKS], |chain| chain.purses).into_iter().filter(|number| *number != 0);
+    numbers.filter_map(|number| maps.purse(number))
+}
+
+/// What the host is held to of what an account sends under this rule: mailing lists may be left out.
+pub fn of_host_for(policy: &Policy, rule: &Rule) -> Option<[Budget; 3]> {
+    (!rule.has(rule_flag::NOT_THE_HOSTS)).then(|| of_host(policy))
 }
 
 /// A limit that several accounts share.

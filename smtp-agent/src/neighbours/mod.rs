@@ -24,6 +24,7 @@ mod rules;
 mod say;
 #[cfg(test)]
 mod tests;
+pub(crate) mod way;
 mod whm;
 
 use std::path::Path;

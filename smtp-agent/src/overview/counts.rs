@@ -77,10 +77,16 @@ impl Conversations {
         }
     }
 
-    /// Messages or recipients that were stopped, or in observe mode would have been.
-    pub fn stopped(&self, unit: Unit) -> u64 {
+    /// Messages or recipients that were stopped, or in observe mode would have been, by verdict.
+    pub fn stops(&self, unit: Unit) -> Counts {
         let verdicts = &self.message_verdicts[unit.name()];
-        [Verdict::Refused, Verdict::WouldRefuse].iter().filter_map(|verdict| verdicts.get(verdict.name())).sum()
+        let stops = [Verdict::Refused, Verdict::WouldRefuse].map(Verdict::name).into_iter();
+        stops.filter_map(|verdict| Some((verdict, *verdicts.get(verdict)?))).collect()
+    }
+
+    /// All of them.
+    pub fn stopped(&self, unit: Unit) -> u64 {
+        self.stops(unit).values().sum()
     }
 }
 

@@ -7,6 +7,7 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Clear, Paragraph},
 };
+use smtp_common::tally::Unit;
 
 use super::{
     app::{App, Prompt, TIMES, View},
@@ -30,8 +31,6 @@ pub struct Look {
 const RATE: usize = 7;
 /// Rows of one fact about an attempt.
 const ROWS: usize = 3;
-/// Verdicts of messages and recipients that did not pass.
-const STOPS: [&str; 2] = ["refused", "would_refuse"];
 const BAR: usize = 6;
 const USED: usize = 10;
 const STOPPED: usize = 7;
@@ -262,10 +261,8 @@ impl Pen {
         lines.extend(counts("sessions", &account.conversations.sessions));
         lines.extend(counts("messages", &account.conversations.messages));
         lines.extend(counts("recipients", &account.conversations.recipients));
-        for (unit, verdicts) in &account.conversations.message_verdicts {
-            let mut stopped = verdicts.clone();
-            stopped.retain(|verdict, _| STOPS.contains(verdict));
-            lines.extend(counts(&format!("{unit}s"), &stopped));
+        for unit in Unit::ALL {
+            lines.extend(counts(&format!("{}s", unit.name()), &account.conversations.stops(unit)));
         }
         if account.brake.is_some_and(|brake| brake.holds) {
             lines.push(Line::styled("the failure brake holds it", self.alarm()));

@@ -4,7 +4,7 @@ use smtp_common::{
     connection::Account,
     counter::Reason,
     level::{Level, Purse},
-    rule::{Action, Policy, Rule, rule_flag},
+    rule::{Action, Policy, Rule},
     tally::Unit,
     window::{Lane, Span},
 };
@@ -34,14 +34,8 @@ pub(super) fn spent(maps: &Maps, policy: &Policy, rule: &Rule, account: Account)
     };
     let of = |purse: &Purse| full(budget::level(purse), purse.scope, budget::of_purse(purse));
     full(Some(Level::User), account, budget::of_rule(rule, &budget::plan(maps, rule)))
-        .or_else(|| {
-            let chain = maps.chain(rule.chain.into())?;
-            chain.purses.into_iter().filter(|number| *number != 0).find_map(|number| of(&maps.purse(number)?))
-        })
-        .or_else(|| {
-            let level = Some(Level::Host).filter(|_| !rule.has(rule_flag::NOT_THE_HOSTS));
-            full(level, Account::HOST, budget::of_host(policy))
-        })
+        .or_else(|| budget::purses_of(maps, rule).find_map(|purse| of(&purse)))
+        .or_else(|| full(Some(Level::Host), Account::HOST, budget::of_host_for(policy, rule)?))
         .or_else(|| {
             // Counters do not say in which cgroup an attempt was made: it is told only where there is no choice.
             let purses = maps.purses().ok()?;

@@ -1,16 +1,12 @@
 //! Whether a program is root's alone to change: it is run as root.
 
 use std::{
-    collections::VecDeque,
-    ffi::OsString,
     fs::{self, Metadata},
-    io,
     os::unix::fs::MetadataExt,
-    path::{Component, Path, PathBuf},
+    path::Path,
 };
 
-/// Links that are followed, as the kernel does (path_resolution(7)).
-const MOST_LINKS: usize = 40;
+use crate::neighbours::way::Way;
 
 const STICKY: u32 = 0o1000;
 const GROUP_WRITES: u32 = 0o020;
@@ -19,58 +15,18 @@ const OTHERS_WRITE: u32 = 0o002;
 /// Why a program is not to be run, and what to type. Looks at the file and at everything on the way to it, by which
 /// another could be put in its place.
 pub(super) fn fault(path: &Path) -> Option<String> {
-    let steps = match steps(path) {
-        Ok(steps) => steps,
+    let (way, root) = match Way::follow(Path::new("/"), path).and_then(|way| Ok((way, fs::symlink_metadata("/")?))) {
+        Ok(found) => found,
         Err(e) => return Some(format!("{}: {e}", path.display())),
     };
-    let program = steps.last().map(|(_, found)| found);
-    if program.is_none_or(|found| !found.is_file()) {
+    if !way.end.is_file() {
         return Some(format!("{} is not a program", path.display()));
     }
-    if program.is_none_or(|found| found.mode() & 0o111 == 0) {
+    if way.end.mode() & 0o111 == 0 {
         return Some(format!("{} is not executable: run chmod 755 {}", path.display(), path.display()));
     }
-    steps.iter().find_map(|(step, found)| open_to_others(step, found))
-}
-
-/// Every directory, link and at last the file that are met on the way.
-fn steps(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
-    let parts = |path: &Path| -> VecDeque<OsString> {
-        path.components()
-            .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
-            .map(|part| part.as_os_str().to_owned())
-            .collect()
-    };
-    let mut here = PathBuf::from("/");
-    let mut steps = vec![(here.clone(), fs::symlink_metadata(&here)?)];
-    let (mut left, mut links) = (parts(path), 0);
-    while let Some(part) = left.pop_front() {
-        if part == ".." {
-            here.pop();
-            continue;
-        }
-        let next = here.join(part);
-        let found = fs::symlink_metadata(&next)?;
-        if found.is_symlink() {
-            links += 1;
-            if links > MOST_LINKS {
-                return Err(io::Error::from_raw_os_error(libc::ELOOP));
-            }
-            let to = fs::read_link(&next)?;
-            if to.is_absolute() {
-                here = PathBuf::from("/");
-            }
-            let mut parts = parts(&to);
-            parts.append(&mut left);
-            left = parts;
-        } else {
-            here.clone_from(&next);
-        }
-        steps.push((next, found));
-    }
-    // What is met last may be a directory by way of `..`.
-    steps.push((here.clone(), fs::symlink_metadata(&here)?));
-    Ok(steps)
+    let steps = way.places.iter().map(|place| (place.entry.as_path(), &place.found));
+    std::iter::once((Path::new("/"), &root)).chain(steps).find_map(|(step, found)| open_to_others(step, found))
 }
 
 fn open_to_others(path: &Path, found: &Metadata) -> Option<String> {
@@ -99,7 +55,10 @@ fn open_to_others(path: &Path, found: &Metadata) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::{
+        os::unix::fs::{PermissionsExt, chown, symlink},
+        path::PathBuf,
+    };
 
     /// Needs root, as the tests of this crate do that give files away.
     struct Scene(tempfile::TempDir);
