@@ -219,6 +219,13 @@ fn a_listener_that_does_not_read_loses_its_own_events_and_nobody_elses() {
     // Every connection is told of twice: when it is decided and when it has ended.
     let mut deaf = Listener::start(&world, &["events", "--json", "--only", "session"]);
     let lost = || world.agent.metrics().value("smtp_agent_events_lost_total", &[]) as usize;
+    // What showed that they listen must not be among what the deaf one misses: it is left out of what is counted.
+    eventually(SOON, "the connections so far have been told of as ended", || {
+        let metrics = world.agent.metrics();
+        let told = |of| metrics.value("smtp_agent_events_total", &[("of", of)]);
+        let attempts = metrics.value("smtp_connections_total", &[]);
+        told("connections") == attempts && told("sessions") == attempts
+    });
     deaf.running.signal(Signal::SIGSTOP);
     for part in 1..=3 {
         assert_eq!(world.dial().uid(uid::SENDER).count(PART as u64).reset().run().ok(), PART as u64);
