@@ -106,11 +106,7 @@ impl Listener {
     pub(crate) fn lines(&self) -> Vec<String> {
         let text = String::from_utf8(self.bytes()).must("the listener prints something else than UTF-8");
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        whole
-            .split('\n')
-            .filter(|line| !line.is_empty() && !is_of_the_marker(line))
-            .map(Into::into)
-            .collect()
+        whole.split('\n').filter(|line| !line.is_empty() && !is_of_the_marker(line)).map(Into::into).collect()
     }
 
     /// The events it was told as JSON, but for those about the marker.

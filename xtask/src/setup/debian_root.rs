@@ -41,8 +41,10 @@ pub(super) fn bootstrap(
     packages: &[&str],
     line: &mut Line,
 ) -> Result<()> {
-    let mut command = Command::new("mmdebstrap");
-    command.args(["--mode=root", "--variant=minbase"]);
+    // In mounts of its own: what it mounts in the root ends with it, however it ends, and no `rm -r` or
+    // `cargo clean` ever meets the host's /proc, /sys or /dev there.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "mmdebstrap", "--mode=root", "--variant=minbase"]);
     command.arg(format!("--include={}", packages.join(",")));
     command.args(["--aptopt=Acquire::http::Timeout \"20\"", "--aptopt=Acquire::Retries \"2\""]);
     command.args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")));
