@@ -328,7 +328,7 @@ fn messages_are_foretold_until_the_limit_and_beyond() {
 #[test]
 fn a_brake_is_explained_as_it_holds_and_when_it_lets_go() {
     let world =
-        World::meeting("[plan.standard]\nmax_failed_percent = 50\nmin_failed = 2\nrelease_after = '4s'\n", |sink| {
+        World::meeting("[plan.standard]\nmax_failed_percent = 50\nmin_failed = 2\nrelease_after = '6s'\n", |sink| {
             sink.obedient()
         });
     let asked = || json(&world.agent.cli(&["explain", "--user", "61001", "--json"]));
@@ -341,7 +341,7 @@ fn a_brake_is_explained_as_it_holds_and_when_it_lets_go() {
         ["holds", "failed", "messages", "failed_percent", "max_failed_percent"].map(|key| brake[key].to_string());
     assert_eq!(numbers, ["true", "2", "3", "66.7", "50"], "{said}");
     let left = brake["lapses_in_seconds"].as_u64().expect("a time");
-    assert!((1..=4).contains(&left) && brake["tripped_seconds_ago"].as_u64().is_some_and(|ago| ago <= 4), "{said}");
+    assert!((1..=6).contains(&left) && brake["tripped_seconds_ago"].as_u64().is_some_and(|ago| ago <= 6), "{said}");
     let text = world.agent.cli(&["explain", "--user", "61001"]).stdout;
     assert_has(
         &text,

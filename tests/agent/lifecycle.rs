@@ -70,7 +70,7 @@ fn readiness_is_told_when_the_gate_is_in_force_and_not_before() {
 
 #[test]
 fn the_watchdog_is_fed_twice_in_each_of_its_turns() {
-    let mut agent = Agent::builder().notify().env("WATCHDOG_USEC", "400000").start();
+    let mut agent = Agent::builder().notify().env("WATCHDOG_USEC", "1000000").start();
     let mut heard = Vec::new();
     let begin = Instant::now();
     eventually(SOON, "the watchdog is fed", || {
@@ -78,7 +78,7 @@ fn the_watchdog_is_fed_twice_in_each_of_its_turns() {
         heard.iter().filter(|s| *s == "WATCHDOG=1").count() >= 6
     });
     let took = begin.elapsed();
-    assert!(took > Duration::from_millis(600) && took < Duration::from_millis(2_400), "six meals took {took:?}");
+    assert!(took > Duration::from_millis(1_500) && took < Duration::from_secs(6), "six meals took {took:?}");
     assert_eq!(agent.stop(), 0);
 }
 

@@ -27,9 +27,7 @@ fn a_user_whose_messages_fail_is_stopped_by_the_reply_that_is_one_too_many() {
     let mut talk = world.mailer(uid::SENDER).talk();
     talk.greet();
     fail(&world, uid::SENDER, 1, "+body554");
-    let begin = Instant::now();
-    assert_eq!(world.dial().uid(uid::SENDER).run().eperm(), 1, "five of seven");
-    assert!(begin.elapsed() < Duration::from_secs(1));
+    assert_eq!(world.dial().uid(uid::SENDER).run().eperm(), 1, "five of seven, at once");
     // What is open goes no further either, and the others do not feel it.
     let heard = talk.message();
     assert_eq!((heard.codes.contains(&354), heard.end.as_deref()), (false, Some("ECONNABORTED")), "{heard:?}");
@@ -63,13 +61,13 @@ fn a_sender_of_mail_nobody_wants_fails_without_a_single_message() {
 
 #[test]
 fn the_brake_lets_go_after_its_time() {
-    let world = world(&format!("{BRAKE}\nrelease_after = '2s'"));
+    let world = world(&format!("{BRAKE}\nrelease_after = '4s'"));
     fail(&world, uid::SENDER, 5, "+body550");
     let begin = Instant::now();
     assert_eq!(world.dial().uid(uid::SENDER).run().eperm(), 1);
     thread::sleep(Duration::from_millis(1000).saturating_sub(begin.elapsed()));
     assert_eq!(world.dial().uid(uid::SENDER).run().eperm(), 1, "not yet");
-    thread::sleep(Duration::from_millis(2300).saturating_sub(begin.elapsed()));
+    thread::sleep(Duration::from_millis(4300).saturating_sub(begin.elapsed()));
     assert_eq!(world.mailer(uid::SENDER).messages(2).run().seen.messages.accepted, 2);
     // The share is still too large: the next failure stops him again.
     fail(&world, uid::SENDER, 1, "+body550");
