@@ -53,6 +53,33 @@ fn what_was_only_observed_is_rehearsed_under_limits_that_nobody_enforces_yet() {
 }
 
 #[test]
+fn a_rehearsal_of_who_may_send_where_goes_by_the_destinations_that_events_told_of() {
+    let world = World::with("mode = \"observe\"\n");
+    for (to, n) in [(world.veth.far.v4.into(), 20), (world.veth.far.v6.into(), 10)] {
+        world.dial_to(to, 25).uid(uid::SENDER).count(n).run();
+        world.dial_to(to, 25).uid(uid::OTHER).count(n).run();
+    }
+    eventually(SOON * 6, "all is in the history", || rehearsed(&world, &[])["rehearsal"]["connections"]["then"] == 60);
+    let rules = format!(
+        "mode = \"observe\"\n[default]\nplan = \"deny\"\n[[rule]]\nuser = \"{}\"\nto = \"{}\"\nplan = \"allow\"\n",
+        uid::SENDER,
+        world.veth.far.v4
+    );
+    world.agent.rewrite_config(&rules);
+    let told = rehearsed(&world, &[]);
+    let accounts = told["rehearsal"]["accounts"].as_array().expect("accounts");
+    let passed = |name: u32| {
+        let account = accounts.iter().find(|account| account["account"] == name.to_string()).expect("the account");
+        (account["passed"].as_u64(), account["refused"].as_u64(), account["reason"].clone())
+    };
+    assert_eq!(passed(uid::SENDER), (Some(20), Some(10), "deny_plan".into()), "{told}");
+    assert_eq!(passed(uid::OTHER), (Some(0), Some(30), "deny_plan".into()), "{told}");
+    assert_eq!(told["estimated"].as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(told["not_rehearsed"].as_array().map(Vec::len), Some(1), "what was said by hand: {told}");
+    assert_has(&world.agent.cli(&["rehearse", "--since", "1h"]).expect_ok("rehearse").stdout, &["estimated: how much"]);
+}
+
+#[test]
 fn a_configuration_with_an_error_is_not_rehearsed() {
     let world = World::with("");
     let path = world.agent.config_path().with_file_name("new.toml");

@@ -1,5 +1,7 @@
 //! `smtp-agent rehearse`: what the configuration would have done with what is recorded, before anybody enforces it.
 
+mod destinations;
+
 use std::{collections::HashMap, path::Path};
 
 use chrono::{Datelike, Local, TimeZone, Timelike};
@@ -16,12 +18,14 @@ use super::{
     load,
     output::{self, Align, Table},
 };
+use destinations::{Destinations, asks};
+
 use crate::{
     accounts::database::Database,
     config::Config,
     daemon::reload,
     exit::{Code, Result},
-    policy::{self, Circumstances, limits::Moment},
+    policy::{self, Circumstances, exceptions::Exception, limits::Moment},
     rehearse::{DAY, Flow, Left, Policies, Rehearsal, Told, left_out, rehearse},
     report::{date, numbers::grouped},
     store::{
@@ -31,6 +35,10 @@ use crate::{
     },
 };
 
+/// Said where exceptions name destinations.
+const ESTIMATED: &str =
+    "how much of each account's mail went to which destination, which exceptions ask for: as the events tell";
+
 /// Accounts of the table; all are in the JSON.
 const ROWS: usize = 20;
 
@@ -38,25 +46,30 @@ pub(super) fn command(path: &Path, args: &Arguments) -> Result<Code> {
     // The policy to rehearse: unlike other commands about the past, this one needs it whole.
     let config = load(path)?.config;
     let users = reload::users()?;
-    let Recorded { period, now, accounts, flows, filled_from } = recorded(path, args, &users)?;
     let subuid = reload::subuid()?;
     let compiled = |moment| policy::compile(&config, &users, &subuid, &Circumstances { moment, said: Vec::new() });
-    let mut not_rehearsed = left_out(&config, &compiled(Moment::now()));
+    let policy = compiled(Moment::now());
+    let Recorded { period, now, accounts, flows, filled_from } = recorded(path, args, &users, &policy.exceptions)?;
+    let mut not_rehearsed = left_out(&config, &policy);
     if args.user.is_some() {
         not_rehearsed.push("everybody but this account: what it shares with others, it has for itself");
     }
+    let estimated: Vec<_> = if asks(&policy.exceptions) { vec![ESTIMATED] } else { Vec::new() };
     let told = rehearse(flows, period.from, &accounts, &mut Policies::new(&config, compiled), moment);
     if args.json.json {
         output::json(&json!({
             "since": date(period.from),
             "until": date(period.to.min(now)),
             "windows_since": filled_from.map(date),
+            "estimated": estimated,
             "not_rehearsed": not_rehearsed,
             "rehearsal": told,
         }))?;
     } else {
-        let windows = windows(filled_from, period.from);
-        output::line(&show(&told, &config, path, period, now, &windows, &not_rehearsed))?;
+        let mut notes = vec![windows(filled_from, period.from)];
+        notes.extend(estimated.iter().map(|what| format!("estimated: {what}")));
+        notes.extend(not_rehearsed.iter().map(|what| format!("not rehearsed: {what}")));
+        output::line(&show(&told, &config, path, period, now, notes))?;
     }
     Ok(Code::Fine)
 }
@@ -95,7 +108,7 @@ struct Recorded {
 }
 
 /// Reads it and lets go of the history: while it is open, the agent's journal grows.
-fn recorded(path: &Path, args: &Arguments, users: &Database) -> Result<Recorded> {
+fn recorded(path: &Path, args: &Arguments, users: &Database, exceptions: &[Exception]) -> Result<Recorded> {
     let wanted = period(&args.period, "24h")?;
     let past = Past::open(path)?;
     let only = past.account_if(args.user.as_deref())?.map(|account| account.id);
@@ -105,7 +118,8 @@ fn recorded(path: &Path, args: &Arguments, users: &Database) -> Result<Recorded>
     let known = reader.accounts().map_err(unreadable)?;
     let first = known.values().map(|account| account.first).min();
     let filled_from = first.map(|first| first.max(before.from)).filter(|first| *first < period.from);
-    let mut tally = Tally::new(known, users);
+    let destinations = Destinations::new(reader, only, exceptions).map_err(unreadable)?;
+    let mut tally = Tally::new(known, users, destinations);
     // Where only the sum of a longer stretch is kept, it reaches into the period, which tells of that itself.
     for (part, end) in [(before, period.from), (period, Millis::MAX)] {
         let finest = Period { finest: Level::Minute, ..part };
@@ -114,10 +128,11 @@ fn recorded(path: &Path, args: &Arguments, users: &Database) -> Result<Recorded>
     Ok(Recorded { period, now, accounts: tally.accounts, flows: tally.flows, filled_from })
 }
 
-/// Sums by account, stretch and route, by the minute where that is kept.
+/// Sums by account, stretch, route and what exceptions say, by the minute where that is kept.
 struct Tally<'a> {
     known: HashMap<i64, read::Account>,
     users: &'a Database,
+    destinations: Destinations<'a>,
     accounts: Vec<(Account, String)>,
     places: HashMap<i64, usize>,
     flows: Vec<Flow>,
@@ -126,22 +141,33 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn new(known: HashMap<i64, read::Account>, users: &'a Database) -> Self {
-        Self { known, users, accounts: Vec::new(), places: HashMap::new(), flows: Vec::new(), latest: 0 }
+    fn new(known: HashMap<i64, read::Account>, users: &'a Database, destinations: Destinations<'a>) -> Self {
+        Self { known, users, destinations, accounts: Vec::new(), places: HashMap::new(), flows: Vec::new(), latest: 0 }
     }
 
     /// What was counted before `end`. All of one stretch and account comes in a row.
-    fn add(&mut self, counted: &Counted, end: Millis) {
-        let Some(route) = Route::from_u8(counted.route) else { return };
-        let Some(place) = self.place(counted.account) else { return };
-        let n = counted.n.max(0) as u64;
-        let empty =
-            Flow { from: counted.from, length: counted.length, account: place, route: Some(route), ..Flow::default() };
-        let Some(part) = with(empty, counted, n).and_then(|flow| flow.until(end)) else { return };
+    fn add(&mut self, counted: &Counted, end: Millis) -> rusqlite::Result<()> {
+        let Some(route) = Route::from_u8(counted.route) else { return Ok(()) };
+        let Some(place) = self.place(counted.account) else { return Ok(()) };
+        for (exception, n) in self.destinations.shares(counted, self.accounts[place].0)? {
+            let (from, length) = (counted.from, counted.level.millis());
+            let empty = Flow { from, length, account: place, route: Some(route), exception, ..Flow::default() };
+            if let Some(part) = with(empty, counted, n).and_then(|flow| flow.until(end)) {
+                self.join(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to the flow of the same kind.
+    fn join(&mut self, part: Flow) {
         if self.flows.get(self.latest).is_none_or(|flow| (flow.from, flow.account) != (part.from, part.account)) {
             self.latest = self.flows.len();
         }
-        match self.flows[self.latest..].iter_mut().find(|flow| flow.route == part.route) {
+        match self.flows[self.latest..]
+            .iter_mut()
+            .find(|flow| (flow.route, flow.exception) == (part.route, part.exception))
+        {
             Some(flow) => {
                 flow.attempts += part.attempts;
                 flow.admitted += part.admitted;
@@ -193,15 +219,7 @@ fn windows(filled_from: Option<Millis>, begin: Millis) -> String {
     }
 }
 
-fn show(
-    told: &Rehearsal,
-    config: &Config,
-    path: &Path,
-    period: Period,
-    now: Millis,
-    windows: &str,
-    not_rehearsed: &[&str],
-) -> String {
+fn show(told: &Rehearsal, config: &Config, path: &Path, period: Period, now: Millis, notes: Vec<String>) -> String {
     let attempts: u64 = told.accounts.iter().map(|account| account.attempts).sum();
     let mut out = vec![format!(
         "{} under {}: {} attempts of {} accounts from {} to {}",
@@ -234,8 +252,7 @@ fn show(
         number(told.busiest_day.then),
         number(told.busiest_day.would)
     ));
-    out.push(windows.to_owned());
-    out.extend(not_rehearsed.iter().map(|what| format!("not rehearsed: {what}")));
+    out.extend(notes);
     if !stopped.is_empty() {
         out.push(
             "what is stopped is stopped as with mode = \"enforce\"; who tries again less often is stopped less".into(),

@@ -1,6 +1,6 @@
 //! Exceptions: rules with a destination, a port or several subjects.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use smtp_common::{
     connection::{Account, Address, Port},
@@ -40,13 +40,37 @@ impl Exception {
 }
 
 /// The entries of one policy, asked as the kernel asks its trie: of generation 0.
-pub struct List<'a>(pub &'a [Exception]);
+pub struct List {
+    /// By length, what keys that begin so are told.
+    prefixes: BTreeMap<u32, HashMap<ExceptionKey, Action>>,
+}
 
-impl Exceptions for List<'_> {
-    fn exception(&self, key: &ExceptionKey) -> Option<u8> {
-        let holds = self.0.iter().filter(|entry| entry.key(0).shares(key, entry.bits));
-        holds.max_by_key(|entry| entry.bits).map(|entry| entry.action as u8)
+impl List {
+    pub fn of(entries: &[Exception]) -> Self {
+        let mut prefixes: BTreeMap<u32, HashMap<_, _>> = BTreeMap::new();
+        for entry in entries {
+            let prefix = beginning(&entry.key(0), entry.bits);
+            prefixes.entry(entry.bits).or_default().entry(prefix).or_insert(entry.action);
+        }
+        Self { prefixes }
     }
+}
+
+impl Exceptions for List {
+    fn exception(&self, key: &ExceptionKey) -> Option<u8> {
+        let mut longest = self.prefixes.iter().rev();
+        longest.find_map(|(bits, prefixes)| prefixes.get(&beginning(key, *bits))).map(|action| *action as u8)
+    }
+}
+
+/// A key's first bits: all that come before the address, and so much of that.
+fn beginning(key: &ExceptionKey, bits: u32) -> ExceptionKey {
+    let mut address = key.address;
+    for (at, word) in address.0.iter_mut().enumerate() {
+        let beyond = (ExceptionKey::HEAD + 32 * (at as u32 + 1)).saturating_sub(bits);
+        *word &= u32::MAX.checked_shl(beyond).unwrap_or(0).to_be();
+    }
+    ExceptionKey { address, ..*key }
 }
 
 /// Which shapes there are, as [`smtp_common::rule::Policy::exceptions`] has them.
@@ -111,4 +135,47 @@ fn accounts(compiler: &mut Compiler<'_>, entry: &ExceptionEntry) -> Option<Vec<O
         (Some(uid), Some(members)) => members.into_iter().filter(|member| *member == uid).collect(),
     };
     Some(uids.into_iter().map(|uid| Some(Account::user(uid))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    prop_compose! {
+        /// Of few accounts, ports and addresses, so that they meet.
+        fn key()(mark in 0..2_u32, user in prop::option::of(0..2_u32), port in 0..2_u16, v4: bool, words: [u32; 4], near in 0..9_usize)
+            -> (u32, Option<Account>, Port, Address) {
+            let near = [0, 1, 0x8000_0000, 0xffff_0000, u32::MAX].get(near).copied();
+            let words = words.map(|word| near.unwrap_or(word).to_be());
+            let address = if v4 { Address::v4(words[3]) } else { Address::v6(words) };
+            (mark, user.map(Account::user), port, address)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_longest_prefix_speaks_as_in_a_search_through_all(
+            entries in prop::collection::vec((key(), 0..=128_u32), 0..40), asked in prop::collection::vec(key(), 1..20),
+        ) {
+            let entries: Vec<_> = entries
+                .into_iter()
+                .zip(0..)
+                .map(|(((mark, account, port, address), bits), at): (_, usize)| {
+                    let action = [Action::Exempt, Action::Deny, Action::Closed][at % 3];
+                    Exception { mark, account, port, address, bits: ExceptionKey::HEAD + bits, action }
+                })
+                .collect();
+            let list = List::of(&entries);
+            let own = entries.iter().map(|entry| entry.key(0));
+            let others = asked.into_iter().map(|(mark, account, port, to)| ExceptionKey::new(0, mark, account, port, to));
+            for key in own.chain(others) {
+                // Of two that are alike the first holds.
+                let holds = entries.iter().rev().filter(|entry| entry.key(0).shares(&key, entry.bits));
+                let wanted = holds.max_by_key(|entry| entry.bits).map(|entry| entry.action as u8);
+                prop_assert_eq!(list.exception(&key), wanted);
+            }
+        }
+    }
 }

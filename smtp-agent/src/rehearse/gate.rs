@@ -111,9 +111,9 @@ impl Purses for Brim {
     }
 }
 
-/// The parts of an attempt that a count knows.
-pub(super) fn attempt(account: Account, route: Route) -> Attempt {
-    Attempt { account, route, host_uid: None, cgroup: 0, exception: 0 }
+/// The parts of an attempt that a count knows, and what exceptions say of it.
+pub(super) fn attempt(account: Account, route: Route, exception: u8) -> Attempt {
+    Attempt { account, route, host_uid: None, cgroup: 0, exception }
 }
 
 impl Gate {

@@ -2,8 +2,9 @@
 //! the same pure decision as the kernel's.
 //!
 //! Counts are exact and know the account, the route and the port, to the minute or, of long ago, the hour. Within such a
-//! stretch attempts are spread evenly. What only single attempts know (destination, cgroup), and what was said by hand, is
-//! not replayed: [`left_out`] names it.
+//! stretch attempts are spread evenly. To which destinations they went, which exceptions may ask for, is told by the
+//! stretch's events ([`Flow::exception`]). What only single attempts know (their cgroup), and what was said by hand, is not
+//! replayed: [`left_out`] names it.
 
 mod gate;
 mod series;
@@ -31,6 +32,8 @@ pub struct Flow {
     /// Number of the account in the list that goes with it.
     pub account: usize,
     pub route: Option<Route>,
+    /// What an exception says of it, as [`smtp_common::connection::Attempt::exception`] has it; 0 for nothing.
+    pub exception: u8,
     /// Attempts to connect, and those of them that were let through.
     pub attempts: u64,
     pub admitted: u64,
@@ -122,7 +125,10 @@ pub struct Rehearsal {
 pub fn left_out(config: &Config, compiled: &Compiled) -> Vec<&'static str> {
     let parts = [
         (!compiled.cgroups.is_empty(), "rules for cgroups: counts do not tell the cgroup"),
-        (!config.exceptions.is_empty(), "exceptions: counts do not tell the destination"),
+        (
+            config.exceptions.iter().any(|one| one.cgroup.is_some()),
+            "exceptions for cgroups: counts do not tell the cgroup",
+        ),
         (true, "blocks and allows said by hand: everybody is held to the configuration alone"),
     ];
     parts.into_iter().filter(|(there, _)| *there).map(|(_, what)| what).collect()
@@ -161,7 +167,7 @@ pub fn rehearse(
     policies: &mut Policies<'_>,
     moment: impl Fn(i64) -> Moment,
 ) -> Rehearsal {
-    flows.sort_unstable_by_key(|flow| (flow.from, flow.account, flow.route));
+    flows.sort_unstable_by_key(|flow| (flow.from, flow.account, flow.route, flow.exception));
     let (mut before, mut stage) = (Stage::new(accounts), Stage::new(accounts));
     let mut gate: Option<Gate> = None;
     for stretch in flows.chunk_by(|a, b| a.from == b.from) {

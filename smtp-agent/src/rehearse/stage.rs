@@ -48,7 +48,7 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn new(flow: &'a Flow, accounts: &[(Account, String)], gate: &mut Gate) -> Option<Self> {
-        let who = attempt(accounts[flow.account].0, flow.route?);
+        let who = attempt(accounts[flow.account].0, flow.route?, flow.exception);
         // What was said in sessions from before has no connection here: it is brought by one that costs nothing.
         let count = flow.attempts.max(u64::from(flow.messages + flow.recipients > 0));
         let free = if count > 1 { gate.free(&who) } else { None };

@@ -27,6 +27,7 @@ fn flow(minute: i64, account: usize, attempts: u64, messages: u64) -> Flow {
         length: MINUTE,
         account,
         route: Some(Route::Remote),
+        exception: 0,
         attempts,
         admitted: attempts,
         messages,

@@ -114,6 +114,13 @@ impl Counts {
         counts
     }
 
+    /// How much of it is what a counter of the kernel counts.
+    pub fn like(&self, of: u8, route: u8, which: u8) -> i64 {
+        let mut one = Self::default();
+        one.add_counter(of, route, which, 1);
+        one.0.iter().position(|n| *n > 0).map_or(0, |column| self.0[column])
+    }
+
     /// Adds what a counter of the kernel has grown by.
     pub fn add_counter(&mut self, of: u8, route: u8, which: u8, n: i64) {
         let which = which as usize;

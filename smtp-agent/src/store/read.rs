@@ -47,12 +47,14 @@ pub struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
     pub from: Millis,
-    pub length: Millis,
+    /// How long the stretch is.
+    pub level: Level,
     /// Number of the account.
     pub account: i64,
     /// One of [`super::record::what`].
     pub what: u8,
     pub route: u8,
+    pub port: u16,
     /// Verdict or outcome.
     pub which: u8,
     pub n: i64,
@@ -122,26 +124,26 @@ impl Reader {
     }
 
     /// What the kernel has counted, in stretches as long as the period's, by time and account.
-    pub fn counted(&self, period: Period, of: Option<i64>, mut each: impl FnMut(Counted)) -> Result<()> {
+    pub fn counted(&self, period: Period, of: Option<i64>, mut each: impl FnMut(Counted) -> Result<()>) -> Result<()> {
         for part in period::parts(period, &self.from) {
             let sql = format!(
-                "SELECT t, account, what, route, which, n FROM total WHERE level = ?1 AND t >= ?2 AND t < ?3 {}
+                "SELECT t, account, what, route, port, which, n FROM total WHERE level = ?1 AND t >= ?2 AND t < ?3 {}
                  ORDER BY t, account",
                 if of.is_some() { "AND account = ?4" } else { "" }
             );
             let mut find = self.db.prepare_cached(&sql)?;
             let mut rows = find.query(params_from_iter(part.arguments(None, of)))?;
-            let length = part.level.millis();
             while let Some(row) = rows.next()? {
                 each(Counted {
-                    from: row.get::<_, i64>(0)? * length,
-                    length,
+                    from: row.get::<_, i64>(0)? * part.level.millis(),
+                    level: part.level,
                     account: row.get(1)?,
                     what: row.get(2)?,
                     route: row.get(3)?,
-                    which: row.get(4)?,
-                    n: row.get(5)?,
-                });
+                    port: row.get(4)?,
+                    which: row.get(5)?,
+                    n: row.get(6)?,
+                })?;
             }
         }
         Ok(())
@@ -156,6 +158,7 @@ impl Reader {
         self.counted(period, of, |counted| {
             let Counted { what, route, which, n, .. } = counted;
             each(counted.from, counted.account, &|counts| counts.add_counter(what, route, which, n));
+            Ok(())
         })
     }
 
@@ -191,6 +194,31 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// What events of one stretch tell of the destinations of each account, by the number of the address.
+    pub fn destinations(
+        &self,
+        level: Level,
+        from: Millis,
+        of: Option<i64>,
+    ) -> Result<HashMap<i64, Vec<(i64, Counts)>>> {
+        let mut all: HashMap<i64, Vec<_>> = HashMap::new();
+        let bucket = level.bucket(from);
+        let period = Period { finest: level, ..Period::new(bucket * level.millis(), (bucket + 1) * level.millis()) };
+        self.each_event(Dimension::Destination, period, of, |_, account, address, counts| {
+            all.entry(account).or_default().push((address, counts));
+        })?;
+        Ok(all)
+    }
+
+    /// Every destination there was: number and text of its address, port and route.
+    pub fn targets(&self) -> Result<Vec<(i64, String, u16, u8)>> {
+        let mut all = self.db.prepare_cached(
+            "SELECT target.address, text.text, target.port, target.route
+             FROM target JOIN text ON text.id = target.address",
+        )?;
+        all.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
     }
 
     /// One name of each facet.

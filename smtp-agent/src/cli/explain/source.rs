@@ -142,7 +142,7 @@ impl Source {
                 let generation = maps.active().unwrap_or_default();
                 exception(&**maps, generation, shapes, &marks, account, port, to)
             }
-            Self::Config(compiled) => exception(&List(&compiled.exceptions), 0, shapes, &marks, account, port, to),
+            Self::Config(compiled) => exception(&List::of(&compiled.exceptions), 0, shapes, &marks, account, port, to),
         }
     }
 

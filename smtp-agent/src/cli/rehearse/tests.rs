@@ -4,7 +4,15 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Counter, CounterId, Gate, NAME, Record, Writing, now};
+use smtp_common::rule::Action;
+
+use crate::{
+    config,
+    store::{
+        self, Counter, CounterId, Gate, NAME, Reader, Record, Writing, now,
+        tests::{attempt, counter, target, told, who},
+    },
+};
 
 const MINUTE: Millis = Level::Minute.millis();
 const HOUR: Millis = Level::Hour.millis();
@@ -33,10 +41,13 @@ fn host(allowed: &[(Millis, u64)]) -> (TempDir, PathBuf) {
     (dir, config)
 }
 
+fn arguments(since: &str) -> Arguments {
+    let period = super::super::Since { since: Some(since.to_owned()), until: None };
+    Arguments { period, user: None, json: super::super::Json { json: false } }
+}
+
 fn last_hour(config: &Path) -> Recorded {
-    let period = super::super::Since { since: Some("1h".to_owned()), until: None };
-    let args = Arguments { period, user: None, json: super::super::Json { json: false } };
-    recorded(config, &args, &Database::default()).unwrap_or_else(|_| panic!("recorded"))
+    recorded(config, &arguments("1h"), &Database::default(), &[]).unwrap_or_else(|_| panic!("recorded"))
 }
 
 #[test]
@@ -76,24 +87,74 @@ fn a_history_that_does_not_reach_so_far_says_how_far_it_does() {
 fn of_a_sum_that_reaches_into_the_period_only_the_part_before_it_fills_the_windows() {
     let users = Database::default();
     let account = read::Account { id: 1, name: "4711".to_owned(), kind: kind::USER, uid: 4711, first: 0, last: 0 };
-    let mut tally = Tally::new(HashMap::from([(1, account)]), &users);
+    let (dir, _) = host(&[]);
+    let reader = Reader::open(dir.path()).expect("a history");
+    let destinations = Destinations::new(&reader, None, &[]).expect("nothing to read");
+    let mut tally = Tally::new(HashMap::from([(1, account)]), &users, destinations);
     let day = Counted {
         from: 0,
-        length: DAY,
+        level: Level::Day,
         account: 1,
         what: what::CONNECTIONS,
         route: Route::Remote as u8,
+        port: 25,
         which: Verdict::Allowed as u8,
         n: 2400,
     };
     let refused = Counted { which: Verdict::Refused as u8, n: 240, ..day };
     let local = Counted { route: Route::Local as u8, ..day };
-    let hour = Counted { from: 6 * HOUR, length: HOUR, n: 3, ..day };
+    let hour = Counted { from: 6 * HOUR, level: Level::Hour, n: 3, ..day };
     for counted in [day, refused, local, hour] {
-        tally.add(&counted, 6 * HOUR);
+        tally.add(&counted, 6 * HOUR).expect("added");
     }
     let read: Vec<_> = tally.flows.iter().map(|flow| (flow.length, flow.attempts, flow.admitted)).collect();
     assert_eq!(read, [(6 * HOUR, 660, 600), (6 * HOUR, 600, 600)]);
-    tally.add(&hour, Millis::MAX);
+    tally.add(&hour, Millis::MAX).expect("added");
     assert_eq!(tally.flows.last().map(|flow| (flow.from, flow.attempts)), Some((6 * HOUR, 3)));
+}
+
+#[test]
+fn flows_are_told_apart_by_what_exceptions_say_of_where_they_went() {
+    const SHOP: u32 = 1000;
+    let now = now();
+    let (dir, config) = host(&[(now - 40 * MINUTE, 1)]);
+    let time = now - 10 * MINUTE;
+    let (mut writing, _) = Writing::open(dir.path(), Gate::Adopted).expect("a history");
+    let counters = vec![counter("shop", SHOP.into(), Verdict::Allowed, 90)];
+    let mut records = vec![Record::Counters(counters, time)];
+    // One event of three is told.
+    for (to, n) in [(1, 20), (2, 10)] {
+        for _ in 0..n {
+            let event = attempt(time, who("shop", 1), Verdict::Allowed);
+            records.push(told(store::Attempt { target: target(to), ..event }));
+        }
+    }
+    writing.write(&records).expect("written");
+    writing.close().expect("closed");
+    let users = Database::of(&[("shop", SHOP, SHOP)], &[]);
+    let split = |rule: &str| {
+        let config = config::parse_str("test", &format!("[[rule]]\n{rule}\n")).expect("a configuration").config;
+        policy::compile(&config, &users, "", &Circumstances::default()).exceptions
+    };
+    let flows = |rule: &str| {
+        let exceptions = split(rule);
+        let recorded = recorded(&config, &arguments("30m"), &users, &exceptions).unwrap_or_else(|_| panic!("recorded"));
+        let mut flows: Vec<_> = recorded
+            .flows
+            .iter()
+            .filter(|flow| flow.from >= recorded.period.from)
+            .map(|f| (f.exception, f.attempts))
+            .collect();
+        flows.sort_unstable();
+        (asks(&exceptions), flows)
+    };
+    let [exempt, deny, closed] = [Action::Exempt, Action::Deny, Action::Closed].map(|action| action as u8);
+    assert_eq!(flows("to = \"192.0.2.2\"\nplan = \"allow\""), (true, vec![(0, 60), (exempt, 30)]));
+    assert_eq!(flows("user = \"shop\"\nto = \"192.0.2.0/31\"\nplan = \"deny\""), (true, vec![(0, 30), (deny, 60)]));
+    assert_eq!(flows("ports = [25]\nplan = \"deny\""), (false, vec![(closed, 90)]), "counts know the port");
+    for other in ["ports = [465]", "to = \"198.51.100.0/24\"", "user = \"root\"\nto = \"192.0.2.0/24\""] {
+        assert_eq!(flows(&format!("{other}\nplan = \"deny\"")).1, [(0, 90)], "{other}");
+    }
+    let of_a_cgroup = "cgroup = \"/web\"\nto = \"192.0.2.0/24\"\nplan = \"deny\"";
+    assert_eq!(flows(of_a_cgroup), (false, vec![(0, 90)]), "it is named as not rehearsed");
 }

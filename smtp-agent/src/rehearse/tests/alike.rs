@@ -9,7 +9,7 @@ use proptest::{
     sample::select,
     test_runner::{Config as Runs, TestRunner},
 };
-use smtp_common::rule::Limit;
+use smtp_common::rule::{Action, Limit};
 
 use super::{super::stage::Stage, *};
 use crate::policy::ledger::Ledger;
@@ -85,7 +85,9 @@ fn flows() -> impl Strategy<Value = Vec<Flow>> {
     let few = prop_oneof![Just(0_u64), 0_u64..8, 0_u64..60];
     let attempts = prop_oneof![0_u64..8, 0_u64..150, 0_u64..800];
     let route = select(&[Some(Route::Remote), Some(Route::Remote), Some(Route::Local), Some(Route::Pipe), None]);
-    let flow = (0..NAMES.len(), route, attempts, 0_u64..200, few.clone(), 0_u64..60, few);
+    let says = select(&[None, None, None, Some(Action::Exempt), Some(Action::Deny), Some(Action::Closed)]);
+    let says = says.prop_map(|action| action.map_or(0, |action| action as u8));
+    let flow = (0..NAMES.len(), (route, says), attempts, 0_u64..200, few.clone(), 0_u64..60, few);
     // Of long ago hours, then minutes.
     let hours = vec((0_i64..3, flow.clone()), 0..4);
     let minutes = vec((180_i64..186, flow), 0..10);
@@ -93,8 +95,8 @@ fn flows() -> impl Strategy<Value = Vec<Flow>> {
         let hours = hours.into_iter().map(|(hour, flow)| (hour * HOUR, HOUR, flow));
         let minutes = minutes.into_iter().map(|(minute, flow)| (minute * MINUTE, MINUTE, flow));
         let of = |(from, length, flow)| {
-            let (account, route, attempts, admitted, messages, failed, recipients) = flow;
-            Flow { from, length, account, route, attempts, admitted, messages, failed, recipients }
+            let (account, (route, exception), attempts, admitted, messages, failed, recipients) = flow;
+            Flow { from, length, account, route, exception, attempts, admitted, messages, failed, recipients }
         };
         hours.chain(minutes).map(of).collect()
     })
@@ -130,7 +132,7 @@ fn told(toml: &str, is_soft: bool, flows: &[Flow], is_plain: bool) -> Rehearsal 
     let names = names();
     let (mut stage, mut gate) = (Stage::new(&names), None);
     let mut flows = flows.to_vec();
-    flows.sort_by_key(|flow| (flow.from, flow.account, flow.route));
+    flows.sort_by_key(|flow| (flow.from, flow.account, flow.route, flow.exception));
     for stretch in flows.chunk_by(|a, b| a.from == b.from) {
         let compiled = compiled(toml, is_soft, moment(stretch[0].from));
         let gate = gate.get_or_insert_with(|| Gate::new(&compiled));

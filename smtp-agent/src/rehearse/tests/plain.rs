@@ -28,7 +28,7 @@ pub(super) fn play(stage: &mut Stage<'_>, stretch: &[Flow], gate: &mut Gate) {
     for (time, at, number) in acts {
         let flow = &stretch[at];
         let Some(route) = flow.route else { continue };
-        let who = attempt(stage.accounts[flow.account].0, route);
+        let who = attempt(stage.accounts[flow.account].0, route, flow.exception);
         let mut passes = true;
         if number < flow.attempts {
             let decision = gate.decide(&who, None, nanos(time));
@@ -56,7 +56,7 @@ pub(super) fn play(stage: &mut Stage<'_>, stretch: &[Flow], gate: &mut Gate) {
 
 fn bring(stage: &mut Stage<'_>, flow: &Flow, number: u64, gate: &mut Gate, now: u64) -> Option<Reason> {
     let route = flow.route?;
-    let who = attempt(stage.accounts[flow.account].0, route);
+    let who = attempt(stage.accounts[flow.account].0, route, flow.exception);
     let share = |whole| share(whole, number..number + 1, flow.admitted.max(1));
     let mut refused = None;
     for _ in 0..share(flow.recipients) {
