@@ -190,6 +190,30 @@ fn the_table_grows_while_it_is_looked_at_and_an_account_opens_down_to_the_culpri
 }
 
 #[test]
+fn a_message_that_was_stopped_is_among_the_attempts_with_who_was_behind_it() {
+    let etc = users();
+    let world =
+        world(&etc, &format!("{ALL}[plan.few]\nmessages_per_hour = 2\n[[rule]]\nuser = 'shop'\nplan = 'few'\n"));
+    world.mailer(uid::SENDER).messages(4).run();
+    let browser = open(&world, Look::default());
+    open_account(&browser, "shop");
+    eventually(LIVE, "it is shown", || browser.texts(".attempts summary").concat().contains("a message:"));
+    let summaries = browser.texts(".attempts summary");
+    assert_has(&summaries[0], &["UTC a message: refused (messages_hour) remote ", "smtp-mailer"]);
+    assert_has(summaries.last().must("the connection"), &["UTC allowed (within_limits) remote "]);
+    browser.click(&browser.find(".attempts summary"));
+    let told = browser.text(&browser.find(".attempts details[open]"));
+    assert_has(&told, &["parents", &std::process::id().to_string(), "directory", "since"]);
+    let (status, _, body) = ask_as(&world, "GET", "/api/recent", "localhost");
+    let recent: Value = serde_json::from_str(&body).must("JSON");
+    assert_eq!(
+        (status, &recent["attempts"][0]["event"], &recent["attempts"][0]["unit"]),
+        (200, &"stop".into(), &"message".into())
+    );
+    assert_quiet(&browser);
+}
+
+#[test]
 fn accounts_are_filtered_and_sorted_by_mouse_and_keyboard() {
     let etc = users();
     let world = world(&etc, "");

@@ -69,7 +69,8 @@ fn a_rehearsal_of_who_may_send_where_goes_by_the_destinations_that_events_told_o
     let told = rehearsed(&world, &[]);
     let accounts = told["rehearsal"]["accounts"].as_array().expect("accounts");
     let passed = |name: u32| {
-        let account = accounts.iter().find(|account| account["account"] == name.to_string()).expect("the account");
+        let name = name.to_string();
+        let account = accounts.iter().find(|account| account["account"] == name).expect("the account");
         (account["passed"].as_u64(), account["refused"].as_u64(), account["reason"].clone())
     };
     assert_eq!(passed(uid::SENDER), (Some(20), Some(10), "deny_plan".into()), "{told}");

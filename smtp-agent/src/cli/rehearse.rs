@@ -18,8 +18,6 @@ use super::{
     load,
     output::{self, Align, Table},
 };
-use destinations::{Destinations, asks};
-
 use crate::{
     accounts::database::Database,
     config::Config,
@@ -34,6 +32,8 @@ use crate::{
         record::what,
     },
 };
+
+use destinations::{Destinations, asks};
 
 /// Said where exceptions name destinations.
 const ESTIMATED: &str =

@@ -198,11 +198,12 @@ pub async fn events(shared: Arc<Shared>, mut events: Events<ConnectEvent>, mut w
                 shared.notices.connect(kind, &event, &story, (*story.culprit).clone(), &shared.maps());
             }
             history::connect(&shared, &event, &story);
+            let line = Line::Connect(story);
             if shown {
-                shared.page.keep(&story);
+                shared.page.keep(&line);
             }
             if heard {
-                control::publish(&shared, &Line::Connect(story));
+                control::publish(&shared, &line);
             }
         }
         // In a flood there is always something to read: others get their turn, and so does the end of the agent.
@@ -222,13 +223,15 @@ pub async fn sessions(shared: Arc<Shared>, mut events: Events<SessionEvent>) -> 
         let batch: Vec<_> = batch.into_iter().map(|event| (stopped(&event) && end(&event), event)).collect();
         for (ended, event) in batch {
             let heard = shared.events.receiver_count() > 0;
-            let told = (event.what == what::STOP).then(|| shared.notices.of_stop(&event)).flatten();
-            if !heard && !shared.history.is_on() && told.is_none() {
+            let is_stop = event.what == what::STOP;
+            let told = is_stop.then(|| shared.notices.of_stop(&event)).flatten();
+            let shown = is_stop && shared.page.listens();
+            if !heard && !shared.history.is_on() && !shown && told.is_none() {
                 continue;
             }
             let account = shared.naming.label(event.account, &shared.maps());
             let (boot_now, now) = (boot_nanos(), SystemTime::now());
-            let line = if event.what == what::STOP {
+            let line = if is_stop {
                 let mut process = Process::read(event.tgid, event.since);
                 process.command = shared.attributor.masked(process.command);
                 history::stop(&shared, &event, &account, &process);
@@ -243,6 +246,9 @@ pub async fn sessions(shared: Arc<Shared>, mut events: Events<SessionEvent>) -> 
                 history::session(&shared, &event, &account);
                 Line::Session(End::tell(&event, account, boot_now, now))
             };
+            if shown {
+                shared.page.keep(&line);
+            }
             if heard {
                 control::publish(&shared, &line);
             }

@@ -18,7 +18,7 @@ pub use routes::routes;
 
 use crate::{
     config::{self, Show},
-    stream::story::Story,
+    stream::Line,
 };
 use look::Looks;
 use recent::Recent;
@@ -63,14 +63,14 @@ impl Page {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).show
     }
 
-    /// Whether it wants to be told of attempts.
+    /// Whether it wants to be told of attempts and stopped messages.
     pub fn listens(&self) -> bool {
         self.show() == Show::All
     }
 
-    pub fn keep(&self, story: &Story) {
+    pub fn keep(&self, line: &Line) {
         if self.listens() {
-            self.recent().add(story.clone());
+            self.recent().add(line.clone());
         }
     }
 

@@ -342,12 +342,28 @@
     return facts(told);
   }
 
-  function attemptElement(attempt) {
+  // Who was behind a message that was stopped is told by its connection: of the same process, to the same place, and not
+  // after it. Here all are the last first.
+  function withCulprit(attempt, all) {
+    if (attempt.event !== "stop") return attempt;
+    const same = ["account", "tgid", "destination", "port"];
+    const connection = all.find((one) => one.event === "connect" && one.time <= attempt.time
+      && same.every((key) => one[key] === attempt[key]));
+    if (!connection) return attempt;
+    const { exe, command } = attempt;
+    return {
+      ...attempt, exe: exe || connection.exe, command: command || connection.command, culprit: connection.culprit,
+    };
+  }
+
+  function attemptElement(told, all) {
+    const attempt = withCulprit(told, all);
     const what = attempt.culprit?.script?.path || attempt.exe || attempt.comm;
+    const unit = attempt.event === "stop" ? ` a ${attempt.unit}:` : "";
     const to = attempt.destination.includes(":") ? `[${attempt.destination}]` : attempt.destination;
     // RFC 3339, UTC as everywhere else: the time of day stands behind the T.
     const time = make("time", { datetime: attempt.time, title: attempt.time }, attempt.time.slice(11, 19));
-    const summary = make("summary", {}, time, ` UTC ${attempt.verdict} (${attempt.reason}) ${attempt.route} `
+    const summary = make("summary", {}, time, ` UTC${unit} ${attempt.verdict} (${attempt.reason}) ${attempt.route} `
       + `${to}:${attempt.port} `, make("strong", {}, what));
     return make("details", {}, summary, culprit(attempt));
   }
@@ -369,11 +385,12 @@
       }
     }
     // The last first; those that are there stay as they are, open or not.
+    let after = null;
     for (const attempt of now.reverse()) {
-      if (of.has(attempt.n)) continue;
-      const element = attemptElement(attempt);
-      of.set(attempt.n, element);
-      told.prepend(element);
+      if (!of.has(attempt.n)) of.set(attempt.n, attemptElement(attempt, all));
+      const element = of.get(attempt.n);
+      if (element.parentNode !== told || element.nextSibling !== after) told.insertBefore(element, after);
+      after = element;
     }
   }
 

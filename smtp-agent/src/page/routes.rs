@@ -27,7 +27,7 @@ const STYLE: &str = include_str!("page.css");
 
 const JSON: &str = "application/json";
 
-/// Attempts and who was behind them.
+/// Attempts, messages that were stopped, and who was behind them.
 #[derive(Serialize)]
 struct Attempts<'a> {
     attempts: Vec<&'a Attempt>,

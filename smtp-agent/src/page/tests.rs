@@ -8,12 +8,12 @@ use super::{Page, look::Told};
 use crate::{
     config::{self, Show},
     overview::{AccountStatus, Conversations, HostStatus, LimitUsage, Overview, Usage},
-    stream::story::Story,
+    stream::Line,
 };
 
-pub(super) fn story(account: &str) -> Story {
+pub(super) fn attempt(account: &str) -> Line {
     let text = serde_json::json!({
-        "time": "2026-11-19T12:00:00.000Z", "account": account, "verdict": "allowed", "reason": "plan",
+        "event": "connect", "time": "2026-11-19T12:00:00.000Z", "account": account, "verdict": "allowed", "reason": "plan",
         "destination": "192.0.2.1", "port": 25, "route": "remote", "uid": 1, "gid": 1, "tgid": 1, "tid": 1,
         "comm": "php", "exe": "/usr/bin/php", "command": ["php", "x.php"], "cgroup": "/", "unit": null,
         "kernel_thread": false, "container": false, "subordinate_uid": false, "policy": 1,
@@ -68,10 +68,10 @@ pub(super) fn told(accounts: Vec<AccountStatus>) -> Told {
 fn attempts_are_kept_only_while_they_may_be_shown() {
     let settings = |show| config::Page { show, hosts: Vec::new() };
     let page = Page::new(settings(Show::Accounts));
-    page.keep(&story("a"));
+    page.keep(&attempt("a"));
     assert_eq!((page.listens(), page.recent().all().count()), (false, 0));
     page.change(&settings(Show::All));
-    page.keep(&story("a"));
+    page.keep(&attempt("a"));
     assert_eq!((page.listens(), page.recent().all().count()), (true, 1));
     page.change(&settings(Show::Accounts));
     assert_eq!(page.recent().all().count(), 0, "forgotten");

@@ -29,6 +29,15 @@ impl Line {
             Self::Stop(stop) => &stop.session.account,
         }
     }
+
+    /// RFC 3339, UTC, milliseconds: in the order of time.
+    pub fn time(&self) -> &str {
+        match self {
+            Self::Connect(story) => &story.time,
+            Self::Session(end) => &end.session.time,
+            Self::Stop(stop) => &stop.session.time,
+        }
+    }
 }
 
 impl fmt::Display for Line {
