@@ -161,6 +161,26 @@ fn two_listeners_hear_every_event_and_one_that_leaves_does_not_matter() {
 }
 
 #[test]
+fn a_session_is_told_of_after_its_connection_however_short_it_was() {
+    const PROCESSES: usize = 60;
+    let world = World::with("");
+    let listener = Listener::start(&world, &["events", "--json", "--only", "session"]);
+    // The conversation is over sooner than it is found out who leads it.
+    for _ in 0..PROCESSES {
+        world.dial().uid(uid::SENDER).reset().run();
+    }
+    let stories = listener.wait_for(2 * PROCESSES);
+    let of = |kind: &str, told: &[serde_json::Value]| told.iter().filter(|story| story["event"] == kind).count();
+    assert_eq!((of("connect", &stories), of("session", &stories)), (PROCESSES, PROCESSES));
+    for (at, session) in stories.iter().enumerate().filter(|(_, story)| story["event"] == "session") {
+        let before = stories[..at].iter().any(|story| story["event"] == "connect" && story["tgid"] == session["tgid"]);
+        assert!(before, "told before its connection: {session}");
+    }
+    let who = world.agent.cli(&["who", "--user", &uid::SENDER.to_string(), "--json"]);
+    assert!(!who.stdout.contains("\"exe\":null"), "{}", who.stdout);
+}
+
+#[test]
 fn a_listener_whose_reader_leaves_ends_with_0() {
     let world = World::with("");
     let mut command = world.agent.command(&["events"]);

@@ -5,8 +5,9 @@ use nix::mount::{MsFlags, mount};
 use rusqlite::Connection;
 use serde_json::Value;
 use smtp_tests::{
-    Agent, Must, World, eventually,
+    Agent, Metrics, Must, World, eventually,
     mountns::{MountNs, bind},
+    poll::eventually_some,
     process::Output,
     scratch, uid,
 };
@@ -48,7 +49,7 @@ fn check_integrity(agent: &Agent) {
 
 /// Every number of a report that a metric has, too.
 #[track_caller]
-fn assert_as_metrics(world: &World, metrics: &smtp_tests::Metrics) {
+fn assert_as_metrics(world: &World, metrics: &Metrics) {
     let report = asked(&world.agent, &["report", "--json"]);
     let verdicts =
         ["allowed", "exempt", "deferred", "redirected", "refused", "would_defer", "would_redirect", "would_refuse"];
@@ -83,6 +84,20 @@ fn assert_as_metrics(world: &World, metrics: &smtp_tests::Metrics) {
     assert!(!lines.is_empty());
 }
 
+/// The metrics once every connection that was let through has ended: from then on nothing changes any more.
+#[track_caller]
+fn settled(world: &World) -> Metrics {
+    eventually_some(SOON, "the sessions have ended", || {
+        let metrics = world.metrics();
+        let sum = |name: &str, label: &str, values: &[&str]| -> f64 {
+            values.iter().map(|value| metrics.value(name, &[(label, value)])).sum()
+        };
+        let passed = sum("smtp_connections_total", "verdict", &["allowed", "exempt"]);
+        let ends = ["closed", "ended", "reset", "refused", "timed_out", "unreachable", "aborted"];
+        (sum("smtp_sessions_total", "outcome", &ends) == passed).then_some(metrics)
+    })
+}
+
 fn traffic(world: &World) {
     world.dial().uid(uid::SENDER).count(8).run();
     world.dial().uid(uid::DENIED).count(3).run();
@@ -97,12 +112,15 @@ const LIMITED: &str = "[plan.standard]\nper_hour = 5\nsoft_percent = 120\n";
 fn a_report_says_what_the_metrics_say_with_and_without_an_agent() {
     let mut world = World::with(LIMITED);
     traffic(&world);
-    let metrics = world.metrics();
+    let metrics = settled(&world);
     let all = metrics.value("smtp_connections_total", &[]) as u64;
     assert!(all >= 15);
     eventually(LOOKED, "the counters are in the history", || {
         let report = asked(&world.agent, &["report", "--json"]);
-        number(&report["totals"], "attempts") == all && number(&report, "attributed") == all
+        let sessions = number(&report["totals"]["sessions"], "closed");
+        number(&report["totals"], "attempts") == all
+            && number(&report, "attributed") == all
+            && sessions == metrics.value("smtp_sessions_total", &[("outcome", "closed")]) as u64
     });
     assert_as_metrics(&world, &metrics);
     assert_eq!(world.agent.stop(), 0);
@@ -112,7 +130,7 @@ fn a_report_says_what_the_metrics_say_with_and_without_an_agent() {
     // What the gate counts while nobody looks is booked when somebody does.
     world.dial().uid(uid::EXEMPT).count(7).run();
     world.agent.start();
-    let metrics = world.metrics();
+    let metrics = settled(&world);
     world.agent.stop();
     assert_as_metrics(&world, &metrics);
 }
@@ -328,10 +346,12 @@ fn limits_and_counts_go_on_over_a_reboot_and_begin_anew_after_detach() {
     assert_eq!(sends(&world), 1, "one of five was left");
     assert_eq!(world.counted_in_all(), before + 4);
     assert_eq!(world.metrics().value("smtp_host_usage", &[("unit", "connection"), ("window", "day")]), 8.0);
-    let metrics = world.metrics();
+    let metrics = settled(&world);
     // As after a loss of power: what was saved last is from the beginning of this boot at the latest.
     eventually(LOOKED, "the counters are in the history", || {
-        number(&asked(&world.agent, &["report", "--json"])["totals"], "attempts") == before + 4
+        let totals = asked(&world.agent, &["report", "--json"])["totals"].clone();
+        let sessions = metrics.value("smtp_sessions_total", &[("outcome", "closed")]) as u64;
+        (number(&totals, "attempts"), number(&totals["sessions"], "closed")) == (before + 4, sessions)
     });
     assert_as_metrics(&world, &metrics);
     world.agent.kill9();

@@ -2,6 +2,7 @@
 
 pub mod by_hand;
 pub mod destinations;
+pub mod events;
 pub mod following;
 pub mod history;
 pub mod logging;

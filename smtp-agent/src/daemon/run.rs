@@ -13,11 +13,13 @@ use nix::sys::stat::{Mode, umask};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::{Mutex, mpsc},
     task::JoinSet,
 };
 
 use super::{
     by_hand, destinations,
+    events::{self, Untold},
     following::{self, Following, remembered},
     history::{self, Keeper},
     logging,
@@ -154,9 +156,10 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     }
 
     let mut tasks = JoinSet::new();
-    let events = Events::open(&shared.pins)?;
-    let witness = watch::Witness::open(&shared.pins)?;
-    tasks.spawn(named("events", watch::events(shared.clone(), events, witness)));
+    let witness = events::Witness::open(&shared.pins)?;
+    let connections = Events::open(&shared.pins)?;
+    let (awaits, awaited) = mpsc::channel(1);
+    tasks.spawn(named("events", events::connections(shared.clone(), connections, witness, awaited)));
     if policy.sessions != 0
         && let Err(e) = storage::check(&shared.pins)
     {
@@ -171,7 +174,10 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
         );
     }
     let sessions = Events::open(&shared.pins)?;
-    tasks.spawn(named("sessions", watch::sessions(shared.clone(), sessions)));
+    let (to_tell, untold) = Untold::new();
+    let untold = Arc::new(Mutex::new(untold));
+    tasks.spawn(named("sessions", events::sessions(shared.clone(), sessions, to_tell)));
+    tasks.spawn(named("stories", events::stories(shared.clone(), untold.clone(), awaits)));
     let cgroups = Events::open(&shared.pins)?;
     tasks.spawn(named("cgroups", following::follow(shared.clone(), cgroups)));
     tasks.spawn(named("addresses", watch::addresses(shared.clone(), watch)));
@@ -206,6 +212,8 @@ async fn start_and_serve(config_path: &Path, config: Config) -> Result<()> {
     supervisor(&[NotifyState::Stopping]);
     shared.status.ready.store(false, Ordering::Relaxed);
     tasks.shutdown().await;
+    let mut untold = untold.lock().await;
+    tokio::task::block_in_place(|| untold.tell_all(&shared));
     tokio::task::block_in_place(|| shared.notices.stop(&state));
     tokio::task::block_in_place(|| {
         history::look(&shared);

@@ -12,7 +12,7 @@ use aya::{
 };
 use smtp_common::{
     event::ConnectEvent,
-    names::{CgroupEvent, map},
+    names::{CgroupEvent, capacity, map},
     session::SessionEvent,
 };
 use tokio::io::{Interest, unix::AsyncFd};
@@ -26,18 +26,23 @@ const BATCH: usize = 1024;
 /// What a ring of its own carries.
 pub trait Event: Pod {
     const RING: &str;
+    /// Octets that it has room for.
+    const ROOM: usize;
 }
 
 impl Event for ConnectEvent {
     const RING: &str = map::EVENTS;
+    const ROOM: usize = capacity::EVENTS;
 }
 
 impl Event for SessionEvent {
     const RING: &str = map::SESSION_EVENTS;
+    const ROOM: usize = capacity::SESSION_EVENTS;
 }
 
 impl Event for CgroupEvent {
     const RING: &str = map::CGROUP_EVENTS;
+    const ROOM: usize = capacity::CGROUP_EVENTS;
 }
 
 /// The one reader of a gate's events of one kind.
@@ -67,6 +72,14 @@ impl<E: Event> Events<E> {
             event.into_iter().for_each(&mut each);
         }
         Ok(())
+    }
+
+    /// Hands over those there are, without waiting, and at most what the ring can hold.
+    pub fn drain(&mut self, mut each: impl FnMut(E)) {
+        for _ in 0..E::ROOM / size_of::<E>() {
+            let Some(event) = self.ring.get_mut().next().map(|record| decode(&record)) else { return };
+            event.into_iter().for_each(&mut each);
+        }
     }
 }
 
