@@ -103,15 +103,23 @@ const OPTIONAL: [&str; 3] = [global::TCP_IS_MPTCP, global::TASK_LOGIN_UID, globa
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offsets(pub [(&'static str, u32); WANTED.len()]);
 
-impl Offsets {
-    /// Reads them from the running kernel.
-    pub fn of_this_kernel() -> Result<Self, BtfError> {
-        let data = fs::read(Path::new(VMLINUX)).map_err(|e| BtfError::Absent(e.to_string()))?;
-        Self::parse(&data)
-    }
+/// What the running kernel tells of itself.
+pub struct Told {
+    pub offsets: Offsets,
+    /// Hash tables can make entries in whatever context a program runs (`struct bpf_htab` has its own allocator, Linux 6.1).
+    pub allocates_anywhere: bool,
+}
 
-    fn parse(data: &[u8]) -> Result<Self, BtfError> {
-        let btf = Btf::parse(data)?;
+impl Told {
+    pub fn by_this_kernel() -> Result<Self, BtfError> {
+        let data = fs::read(Path::new(VMLINUX)).map_err(|e| BtfError::Absent(e.to_string()))?;
+        let btf = Btf::parse(&data)?;
+        Ok(Self { offsets: Offsets::of(&btf)?, allocates_anywhere: btf.offset("bpf_htab", "ma").is_ok() })
+    }
+}
+
+impl Offsets {
+    fn of(btf: &Btf<'_>) -> Result<Self, BtfError> {
         let mut found = WANTED.map(|(name, _)| (name, 0));
         for ((name, offset), (_, path)) in found.iter_mut().zip(WANTED) {
             *offset = match path.iter().map(|(structure, names)| btf.offset_of_one(structure, names)).sum() {
@@ -292,7 +300,7 @@ mod tests {
             let at = at % data.len();
             data[at] = byte;
             data.truncate(cut);
-            let _ = Offsets::parse(&data);
+            let _ = Btf::parse(&data).and_then(|btf| Offsets::of(&btf));
         }
     }
 }

@@ -13,12 +13,14 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
+    maps::MapData,
     programs::{Program, ProgramError, ProgramFd},
 };
 use aya_log::EbpfLogger;
-use aya_obj::generated::bpf_attach_type;
+use aya_obj::generated::{bpf_attach_type, bpf_map_type};
 use smtp_common::{
-    names::{global, map, program},
+    level::{CgroupKey, PathKey},
+    names::{capacity, global, map, program},
     rule::Policy,
 };
 
@@ -115,11 +117,18 @@ impl Gate {
         for (name, path) in &paths {
             loader.map_pin_path(name, path);
         }
+        if !host.allocates_anywhere {
+            make_ahead(pins)?;
+        }
         let mut ebpf = loader.load(PROBE).map_err(|e| load_failure(&e))?;
         let btf = Btf::from_sys_fs()
             .map_err(|e| Failure::unavailable(format!("{} cannot be read: {e}", super::btf::VMLINUX)))?;
         let mut untraceable = None;
         for name in program::ALL {
+            if program::TRACERS.contains(&name) && !host.allocates_anywhere {
+                untraceable.get_or_insert_with(|| Failure::unavailable("the counters would be made on demand"));
+                continue;
+            }
             let program = ebpf.program_mut(name).ok_or_else(|| broken_build(name))?;
             match program {
                 Program::CgroupSockAddr(program) => program.load(),
@@ -341,6 +350,32 @@ fn hook(name: &str) -> bpf_attach_type {
 
 fn tracepoint(name: &str) -> &'static str {
     if name == program::FORK { "sched_process_fork" } else { "sched_process_exec" }
+}
+
+/// Makes the tables that the watchers of cgroups write to, with the memory of every entry: other programs on tracepoints only
+/// read tables that are made so.
+fn make_ahead(pins: &Pins) -> Result<()> {
+    let tables = [
+        (map::CGROUPS, size_of::<CgroupKey>(), size_of::<u64>(), capacity::CGROUPS),
+        (map::PATHS, size_of::<PathKey>(), size_of::<u32>(), capacity::PATHS),
+    ];
+    for (name, key, value, entries) in tables {
+        let path = pins.map(name);
+        if path.exists() {
+            continue;
+        }
+        let table = aya_obj::Map::new_from_params(
+            bpf_map_type::BPF_MAP_TYPE_HASH as u32,
+            key as u32,
+            value as u32,
+            entries as u32,
+            0,
+        );
+        let made =
+            MapData::create(table, name, None).map_err(|e| explain(&format!("the map {name} cannot be made"), &e))?;
+        made.pin(&path).map_err(|e| explain(&format!("the map {name} cannot be pinned"), &e))?;
+    }
+    Ok(())
 }
 
 fn broken_build(name: &str) -> Failure {

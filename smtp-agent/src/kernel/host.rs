@@ -4,7 +4,7 @@ use aya::{programs::ProgramType, sys::is_helper_supported};
 use aya_obj::generated::bpf_func_id;
 use nix::sys::utsname::uname;
 
-use super::btf::Offsets;
+use super::btf::{Offsets, Told};
 use crate::exit::{Failure, Result};
 
 /// The oldest kernel whose helpers, links and ring buffer the probe can use.
@@ -16,6 +16,10 @@ pub struct Host {
     pub offsets: Offsets,
     /// Whether a program can name the error a connect() fails with (`bpf_set_retval`, Linux 5.18).
     pub has_set_retval: bool,
+    /// Whether programs on tracepoints may have hash tables that make their entries on demand. A kernel before 6.1 takes them as
+    /// well, and warns in its log, with a trace as of a fault (`check_map_prog_compatibility`, 5.10): where
+    /// `kernel.panic_on_warn` is set that is the end of the host.
+    pub allocates_anywhere: bool,
     /// Whether programs on tracepoints can surely use all the helpers they need (`bpf_spin_lock` is refused to them on 5.10
     /// and taken on 6.1).
     pub must_trace: bool,
@@ -27,11 +31,12 @@ impl Host {
         check_release(&release)?;
         check_bpf()?;
         check_capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())?;
-        let offsets = Offsets::of_this_kernel().map_err(|e| Failure::unavailable(e.to_string()))?;
+        let Told { offsets, allocates_anywhere } =
+            Told::by_this_kernel().map_err(|e| Failure::unavailable(e.to_string()))?;
         // Unknown counts as absent: the probe then refuses with EPERM, which every kernel can.
         let has_set_retval =
             is_helper_supported(ProgramType::CgroupSockAddr, bpf_func_id::BPF_FUNC_set_retval).unwrap_or(false);
-        Ok(Self { offsets, has_set_retval, must_trace: version(&release) >= (6, 1) })
+        Ok(Self { offsets, has_set_retval, allocates_anywhere, must_trace: version(&release) >= (6, 1) })
     }
 }
 
