@@ -54,6 +54,7 @@ pub struct Counted {
     /// One of [`super::record::what`].
     pub what: u8,
     pub route: u8,
+    /// Of connections alone.
     pub port: u16,
     /// Verdict or outcome.
     pub which: u8,
@@ -123,12 +124,12 @@ impl Reader {
         Ok(sums)
     }
 
-    /// What the kernel has counted, in stretches as long as the period's, by time and account.
+    /// What the kernel has counted, in stretches as long as the period's, by time, account and what it is.
     pub fn counted(&self, period: Period, of: Option<i64>, mut each: impl FnMut(Counted) -> Result<()>) -> Result<()> {
         for part in period::parts(period, &self.from) {
             let sql = format!(
                 "SELECT t, account, what, route, port, which, n FROM total WHERE level = ?1 AND t >= ?2 AND t < ?3 {}
-                 ORDER BY t, account",
+                 ORDER BY t, account, what",
                 if of.is_some() { "AND account = ?4" } else { "" }
             );
             let mut find = self.db.prepare_cached(&sql)?;

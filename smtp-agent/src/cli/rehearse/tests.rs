@@ -10,7 +10,7 @@ use crate::{
     config,
     store::{
         self, Counter, CounterId, Gate, NAME, Reader, Record, Writing, now,
-        tests::{attempt, counter, target, told, who},
+        tests::{attempt, counter, ended, target, told, who},
     },
 };
 
@@ -120,7 +120,9 @@ fn flows_are_told_apart_by_what_exceptions_say_of_where_they_went() {
     let (dir, config) = host(&[(now - 40 * MINUTE, 1)]);
     let time = now - 10 * MINUTE;
     let (mut writing, _) = Writing::open(dir.path(), Gate::Adopted).expect("a history");
-    let counters = vec![counter("shop", SHOP.into(), Verdict::Allowed, 90)];
+    let connections = counter("shop", SHOP.into(), Verdict::Allowed, 90);
+    let accepted = CounterId { what: what::MESSAGES, port: 0, which: MessageOutcome::Accepted as u8, ..connections.id };
+    let counters = vec![connections, Counter { id: accepted, account: "shop".into(), count: 12 }];
     let mut records = vec![Record::Counters(counters, time)];
     // One event of three is told.
     for (to, n) in [(1, 20), (2, 10)] {
@@ -129,6 +131,9 @@ fn flows_are_told_apart_by_what_exceptions_say_of_where_they_went() {
             records.push(told(store::Attempt { target: target(to), ..event }));
         }
     }
+    // All messages that are told of went to the second.
+    let Record::Session(end) = ended(time, who("shop", 1), 3) else { panic!("a session") };
+    records.push(Record::Session(Box::new(store::SessionEnd { target: target(2), ..*end })));
     writing.write(&records).expect("written");
     writing.close().expect("closed");
     let users = Database::of(&[("shop", SHOP, SHOP)], &[]);
@@ -143,18 +148,21 @@ fn flows_are_told_apart_by_what_exceptions_say_of_where_they_went() {
             .flows
             .iter()
             .filter(|flow| flow.from >= recorded.period.from)
-            .map(|f| (f.exception, f.attempts))
+            .map(|flow| (flow.exception, flow.attempts, flow.messages))
             .collect();
         flows.sort_unstable();
         (asks(&exceptions), flows)
     };
     let [exempt, deny, closed] = [Action::Exempt, Action::Deny, Action::Closed].map(|action| action as u8);
-    assert_eq!(flows("to = \"192.0.2.2\"\nplan = \"allow\""), (true, vec![(0, 60), (exempt, 30)]));
-    assert_eq!(flows("user = \"shop\"\nto = \"192.0.2.0/31\"\nplan = \"deny\""), (true, vec![(0, 30), (deny, 60)]));
-    assert_eq!(flows("ports = [25]\nplan = \"deny\""), (false, vec![(closed, 90)]), "counts know the port");
+    assert_eq!(flows("to = \"192.0.2.2\"\nplan = \"allow\""), (true, vec![(0, 60, 0), (exempt, 30, 12)]));
+    assert_eq!(
+        flows("user = \"shop\"\nto = \"192.0.2.0/31\"\nplan = \"deny\""),
+        (true, vec![(0, 30, 12), (deny, 60, 0)])
+    );
+    assert_eq!(flows("ports = [25]\nplan = \"deny\""), (false, vec![(closed, 90, 12)]), "counts know the port");
     for other in ["ports = [465]", "to = \"198.51.100.0/24\"", "user = \"root\"\nto = \"192.0.2.0/24\""] {
-        assert_eq!(flows(&format!("{other}\nplan = \"deny\"")).1, [(0, 90)], "{other}");
+        assert_eq!(flows(&format!("{other}\nplan = \"deny\"")).1, [(0, 90, 12)], "{other}");
     }
     let of_a_cgroup = "cgroup = \"/web\"\nto = \"192.0.2.0/24\"\nplan = \"deny\"";
-    assert_eq!(flows(of_a_cgroup), (false, vec![(0, 90)]), "it is named as not rehearsed");
+    assert_eq!(flows(of_a_cgroup), (false, vec![(0, 90, 12)]), "it is named as not rehearsed");
 }

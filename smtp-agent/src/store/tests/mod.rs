@@ -59,7 +59,7 @@ pub(crate) fn one(time: Millis) -> Record {
     told(attempt(time, who("shop", 1), Verdict::Allowed))
 }
 
-fn ended(time: Millis, who: Who, accepted: u32) -> Record {
+pub(crate) fn ended(time: Millis, who: Who, accepted: u32) -> Record {
     Record::Session(Box::new(SessionEnd {
         time,
         who,
