@@ -9,7 +9,9 @@ use smtp_tests::{
     mountns::{MountNs, bind},
     poll::eventually_some,
     process::Output,
-    scratch, uid,
+    scratch,
+    told::ENDS,
+    uid,
 };
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
@@ -93,8 +95,7 @@ fn settled(world: &World) -> Metrics {
             values.iter().map(|value| metrics.value(name, &[(label, value)])).sum()
         };
         let passed = sum("smtp_connections_total", "verdict", &["allowed", "exempt"]);
-        let ends = ["closed", "ended", "reset", "refused", "timed_out", "unreachable", "aborted"];
-        (sum("smtp_sessions_total", "outcome", &ends) == passed).then_some(metrics)
+        (sum("smtp_sessions_total", "outcome", &ENDS) == passed).then_some(metrics)
     })
 }
 

@@ -8,7 +8,6 @@ use chrono::{Datelike, Local, TimeZone, Timelike};
 use serde_json::json;
 use smtp_common::{
     connection::{Account, Route, kind},
-    counter::Verdict,
     tally::MessageOutcome,
 };
 
@@ -28,6 +27,7 @@ use crate::{
     report::{date, numbers::grouped},
     store::{
         Level, Millis,
+        counts::is_passed,
         read::{self, Counted, Period},
         record::what,
     },
@@ -195,10 +195,7 @@ impl<'a> Tally<'a> {
 fn with(empty: Flow, counted: &Counted, n: u64) -> Option<Flow> {
     let if_so = |so: bool| if so { n } else { 0 };
     match counted.what {
-        what::CONNECTIONS => {
-            let passed = Verdict::from_u8(counted.which).is_some_and(|verdict| !verdict.is_applied());
-            Some(Flow { attempts: n, admitted: if_so(passed), ..empty })
-        }
+        what::CONNECTIONS => Some(Flow { attempts: n, admitted: if_so(is_passed(counted.which)), ..empty }),
         what::MESSAGES => {
             let is = |outcome: MessageOutcome| counted.which == outcome as u8;
             let failed = is(MessageOutcome::Deferred) || is(MessageOutcome::Rejected);

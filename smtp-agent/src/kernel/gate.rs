@@ -4,6 +4,9 @@
 //! them, and only then programs are attached. On a take-over the new programs use the same maps and are put
 //! behind the pinned links one by one, each in one step.
 
+mod ahead;
+mod failure;
+
 use std::{
     fs::File,
     io,
@@ -12,17 +15,17 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::MapData,
-    programs::{Program, ProgramError, ProgramFd},
+    Btf, Ebpf, EbpfLoader,
+    programs::{Program, ProgramFd},
 };
 use aya_log::EbpfLogger;
-use aya_obj::generated::{bpf_attach_type, bpf_map_type};
+use aya_obj::generated::bpf_attach_type;
 use smtp_common::{
-    level::{CgroupKey, PathKey},
-    names::{capacity, global, map, program},
+    names::{global, map, program},
     rule::Policy,
 };
+
+use failure::{attach_failure, broken_build, load_failure, program_failure};
 
 use super::{
     cgroup::Hierarchy,
@@ -118,7 +121,7 @@ impl Gate {
             loader.map_pin_path(name, path);
         }
         if !host.allocates_anywhere {
-            make_ahead(pins)?;
+            ahead::make(pins)?;
         }
         let mut ebpf = loader.load(PROBE).map_err(|e| load_failure(&e))?;
         let btf = Btf::from_sys_fs()
@@ -352,36 +355,6 @@ fn tracepoint(name: &str) -> &'static str {
     if name == program::FORK { "sched_process_fork" } else { "sched_process_exec" }
 }
 
-/// Makes the tables that the watchers of cgroups write to, with the memory of every entry: other programs on tracepoints only
-/// read tables that are made so.
-fn make_ahead(pins: &Pins) -> Result<()> {
-    let tables = [
-        (map::CGROUPS, size_of::<CgroupKey>(), size_of::<u64>(), capacity::CGROUPS),
-        (map::PATHS, size_of::<PathKey>(), size_of::<u32>(), capacity::PATHS),
-    ];
-    for (name, key, value, entries) in tables {
-        let path = pins.map(name);
-        if path.exists() {
-            continue;
-        }
-        let table = aya_obj::Map::new_from_params(
-            bpf_map_type::BPF_MAP_TYPE_HASH as u32,
-            key as u32,
-            value as u32,
-            entries as u32,
-            0,
-        );
-        let made =
-            MapData::create(table, name, None).map_err(|e| explain(&format!("the map {name} cannot be made"), &e))?;
-        made.pin(&path).map_err(|e| explain(&format!("the map {name} cannot be pinned"), &e))?;
-    }
-    Ok(())
-}
-
-fn broken_build(name: &str) -> Failure {
-    Failure::unavailable(format!("the probe has no program {name}: this build is broken"))
-}
-
 /// Whether the link of a program is pinned and still hangs on a living cgroup. (Of a tracepoint's link the pin is enough:
 /// nothing but its end takes it away.)
 pub fn is_attached(pins: &Pins, program: &str) -> bool {
@@ -400,61 +373,4 @@ pub fn are_attached(pins: &Pins, programs: &[&str]) -> bool {
 /// Whether the gate is in force.
 pub fn stands(pins: &Pins) -> bool {
     are_attached(pins, &program::GATE)
-}
-
-/// The last lines of a chain of errors, which for a verifier's refusal is all a person can use.
-fn tail(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-    let skip = lines.len().saturating_sub(12);
-    if skip > 0 { format!("{}\n  …\n{}", lines[0], lines[skip..].join("\n")) } else { lines.join("\n") }
-}
-
-fn io_cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e io::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io);
-        }
-        next = error.source();
-    }
-    None
-}
-
-fn load_failure(error: &EbpfError) -> Failure {
-    explain("the probe cannot be loaded", error)
-}
-
-fn program_failure(name: &str, error: &ProgramError) -> Failure {
-    explain(&format!("the program {name} cannot be used"), error)
-}
-
-/// A program that could be loaded lacks no rights; what the kernel then does not permit is company
-/// (`hierarchy_allows_attach` and `__cgroup_bpf_attach`, kernel/bpf/cgroup.c).
-fn attach_failure(name: &str, cgroup: &Path, error: &io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        let without =
-            if program::FOLLOWERS.contains(&name) { ", or do without messages: [smtp] messages = false" } else { "" };
-        return Failure::unavailable(format!(
-            "the program {name} cannot be attached to {cgroup:?}: somebody's program there or above tolerates none \
-             beside it; find it with `bpftool cgroup tree` and have it attached with BPF_F_ALLOW_MULTI{without}"
-        ));
-    }
-    Failure::from_io(error, format!("the program {name} cannot be attached to {cgroup:?}"))
-}
-
-fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-    match io_cause(error) {
-        // EPERM alone: EACCES is the verifier's no, and its words are what matters then.
-        Some(io) if io.raw_os_error() == Some(libc::EPERM) => Failure::not_permitted(format!(
-            "{what}: {io}; the kernel, a security module or a container's limits forbid it. Kernels before 5.11 also \
-             count maps against RLIMIT_MEMLOCK: there, give LimitMEMLOCK=infinity or CAP_SYS_RESOURCE"
-        )),
-        _ => Failure::unavailable(format!("{what}: {}", tail(error))),
-    }
 }

@@ -64,23 +64,25 @@ impl<E: Event> Events<E> {
     /// Waits for events and hands over those there are, so many at most that a flood cannot keep the caller here.
     pub async fn read(&mut self, mut each: impl FnMut(E)) -> io::Result<()> {
         let mut guard = self.ring.readable_mut().await?;
-        for _ in 0..BATCH {
-            let Some(event) = guard.get_inner_mut().next().map(|record| decode(&record)) else {
-                guard.clear_ready();
-                return Ok(());
-            };
-            event.into_iter().for_each(&mut each);
+        if hand_over(guard.get_inner_mut(), BATCH, &mut each) {
+            guard.clear_ready();
         }
         Ok(())
     }
 
     /// Hands over those there are, without waiting, and at most what the ring can hold.
     pub fn drain(&mut self, mut each: impl FnMut(E)) {
-        for _ in 0..E::ROOM / size_of::<E>() {
-            let Some(event) = self.ring.get_mut().next().map(|record| decode(&record)) else { return };
-            event.into_iter().for_each(&mut each);
-        }
+        hand_over(self.ring.get_mut(), E::ROOM / size_of::<E>(), &mut each);
     }
+}
+
+/// So many events at most; whether there are no more.
+fn hand_over<E: Event>(ring: &mut RingBuf<MapData>, most: usize, each: &mut impl FnMut(E)) -> bool {
+    for _ in 0..most {
+        let Some(event) = ring.next().map(|record| decode(&record)) else { return true };
+        event.into_iter().for_each(&mut *each);
+    }
+    false
 }
 
 /// Lets the runtime say when a ring has something to read.

@@ -88,6 +88,23 @@ fn session_column(outcome: SessionOutcome) -> Option<usize> {
     })
 }
 
+/// Whether a connection with this verdict was let through.
+pub fn is_passed(verdict: u8) -> bool {
+    Verdict::from_u8(verdict).is_some_and(|verdict| !verdict.is_applied())
+}
+
+/// The column of what a counter of the kernel counts, if there is one.
+pub fn column_of(what: u8, which: u8) -> Option<usize> {
+    let number = which as usize;
+    match what {
+        what::CONNECTIONS => Some(number),
+        what::SESSIONS => SessionOutcome::from_u8(which).and_then(session_column),
+        what::MESSAGES if number < MessageOutcome::ALL.len() => Some(column::MESSAGES + number),
+        what::RECIPIENTS if number < RecipientOutcome::ALL.len() => Some(column::RECIPIENTS + number),
+        _ => None,
+    }
+}
+
 impl Counts {
     pub fn of_attempt(attempt: &Attempt) -> Self {
         let mut counts = Self::default();
@@ -114,31 +131,10 @@ impl Counts {
         counts
     }
 
-    /// How much of it is what a counter of the kernel counts.
-    pub fn like(&self, of: u8, route: u8, which: u8) -> i64 {
-        let mut one = Self::default();
-        one.add_counter(of, route, which, 1);
-        one.0.iter().position(|n| *n > 0).map_or(0, |column| self.0[column])
-    }
-
     /// Adds what a counter of the kernel has grown by.
     pub fn add_counter(&mut self, of: u8, route: u8, which: u8, n: i64) {
-        let which = which as usize;
-        let columns: &[usize] = match of {
-            what::CONNECTIONS => {
-                let passed = Verdict::from_u8(which as u8).is_some_and(|verdict| !verdict.is_applied());
-                let submitted = passed && route != Route::Remote as u8;
-                &[which, column::SUBMITTED][..1 + submitted as usize]
-            }
-            what::SESSIONS => {
-                let column = SessionOutcome::from_u8(which as u8).and_then(session_column);
-                &column.map_or([usize::MAX], |column| [column])
-            }
-            what::MESSAGES if which < MessageOutcome::ALL.len() => &[column::MESSAGES + which],
-            what::RECIPIENTS if which < RecipientOutcome::ALL.len() => &[column::RECIPIENTS + which],
-            _ => return,
-        };
-        for &column in columns {
+        let is_submitted = of == what::CONNECTIONS && is_passed(which) && route != Route::Remote as u8;
+        for column in column_of(of, which).into_iter().chain(is_submitted.then_some(column::SUBMITTED)) {
             if let Some(sum) = self.0.get_mut(column) {
                 *sum = sum.saturating_add(n);
             }

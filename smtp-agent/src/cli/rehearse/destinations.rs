@@ -9,13 +9,17 @@ use std::{
 use rusqlite::Result;
 use smtp_common::{
     connection::{Account, Address, Port},
-    counter::Verdict,
     level::{ExceptionKey, LINKS, exception},
 };
 
 use crate::{
     policy::exceptions::{Exception, List, shapes},
-    store::{Counts, Level, Millis, Reader, read::Counted, record::what},
+    store::{
+        Counts, Level, Millis, Reader,
+        counts::{column_of, is_passed},
+        read::Counted,
+        record::what,
+    },
 };
 
 /// What no exception names: no address, and the unknown one.
@@ -78,8 +82,7 @@ impl<'a> Destinations<'a> {
             return Ok(vec![(0, n)]);
         }
         self.turn_to(counted)?;
-        let is_passed = Verdict::from_u8(counted.which).is_some_and(|verdict| !verdict.is_applied());
-        if counted.what == what::CONNECTIONS && is_passed {
+        if counted.what == what::CONNECTIONS && is_passed(counted.which) {
             *self.passed.entry((counted.route, counted.port)).or_default() += n;
         }
         let ports: Vec<_> = if counted.what == what::CONNECTIONS {
@@ -94,12 +97,14 @@ impl<'a> Destinations<'a> {
             *said.or_insert_with(|| exception(list, 0, shapes, &[0; LINKS], account, port, address))
         };
         let mut shares = Shares::default();
+        let column = column_of(counted.what, counted.which);
         let went = self.went.get(&counted.account).map_or(&[][..], Vec::as_slice);
         for (port, weight) in ports {
             let addresses = self.targets.get(&(port, counted.route));
             for (number, counts) in went {
                 if let Some(address) = addresses.and_then(|addresses| addresses.get(number)) {
-                    let weights = [counts.like(counted.what, counted.route, counted.which), counts.attempts()];
+                    let like = column.and_then(|column| counts.0.get(column)).copied().unwrap_or_default();
+                    let weights = [like, counts.attempts()];
                     shares.add(say(port, (*number, *address)), weights.map(|n| n.max(0) as u64), 0);
                 }
             }

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use smtp_common::rule::Action;
+use smtp_common::{counter::Verdict, rule::Action};
 
 use crate::{
     config,
